@@ -1,0 +1,55 @@
+"""rawzoo: a model zoo for camera raw data.
+
+>>> raw = rawzoo.open("IMG_0042.CR2")     # mosaic and metadata, nothing lost
+>>> net = rawzoo.load("malvar")           # registry: architecture, weights and how to feed it
+>>> rgb = rawzoo.develop(raw, model=net)  # tiled, any size, CPU or GPU
+
+Importing this package imports neither torch nor LibRaw; each name is loaded at first use.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from rawzoo.zoo.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from rawzoo.develop import develop
+    from rawzoo.raw.dng import write_dng
+    from rawzoo.raw.image import RawImage
+    from rawzoo.raw.reader import open  # noqa: A004
+    from rawzoo.zoo.card import ModelCard, Weights
+    from rawzoo.zoo.registry import load, models
+
+__version__ = version("rawzoo")
+
+_HOME = {
+    "ModelCard": "rawzoo.zoo.card",
+    "RawImage": "rawzoo.raw.image",
+    "Weights": "rawzoo.zoo.card",
+    "develop": "rawzoo.develop",
+    "load": "rawzoo.zoo.registry",
+    "models": "rawzoo.zoo.registry",
+    "open": "rawzoo.raw.reader",
+    "write_dng": "rawzoo.raw.dng",
+}
+
+__all__ = [
+    "ModelCard",
+    "RawImage",
+    "Weights",
+    "develop",
+    "hookimpl",
+    "load",
+    "models",
+    "open",
+    "write_dng",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'rawzoo' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Raw files: reading, writing, colour filter arrays, colour, noise."""
