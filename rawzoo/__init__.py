@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rawzoo.zoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from rawzoo.develop import develop
+    from rawzoo.pipeline import develop
     from rawzoo.raw.dng import write_dng
     from rawzoo.raw.image import RawImage
     from rawzoo.raw.reader import open  # noqa: A004
@@ -27,7 +27,7 @@ _HOME = {
     "ModelCard": "rawzoo.zoo.card",
     "RawImage": "rawzoo.raw.image",
     "Weights": "rawzoo.zoo.card",
-    "develop": "rawzoo.develop",
+    "develop": "rawzoo.pipeline",
     "load": "rawzoo.zoo.registry",
     "models": "rawzoo.zoo.registry",
     "open": "rawzoo.raw.reader",
