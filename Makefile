@@ -1,0 +1,43 @@
+# Each target makes and reuses .venv; the versions in constraints.txt are the ones that were tested.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NATIVE_SOURCES := setup.py CMakeLists.txt pyproject.toml constraints.txt $(shell find csrc -type f)
+LINTED_CPP := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
+
+.PHONY: demo test bench lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/rawzoo demo --output demo
+
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.tested
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-json=benchmarks/latest.json
+
+lint: $(VENV)/.linted
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(LINTED_CPP)
+
+clean:
+	rm -rf $(VENV) build demo *.egg-info rawzoo/*.so
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --upgrade pip
+
+$(VENV)/.installed: $(NATIVE_SOURCES) | $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --group test
+	@touch $@
+
+$(VENV)/.linted: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --group lint
+	@touch $@

@@ -1,0 +1,263 @@
+"""The picture pipeline: raw image -> white balance -> demosaic or network -> output colours -> tone -> upright picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rawzoo import ops
+from rawzoo.errors import UsageError
+from rawzoo.raw import cfa as cfa_patterns
+from rawzoo.raw import color
+from rawzoo.raw.image import RawImage
+
+if TYPE_CHECKING:
+    from rawzoo.inference.predictor import Predictor
+    from rawzoo.zoo.card import ModelCard
+
+SPACES = ("srgb", "display-p3", "rec2020-linear", "camera")
+TONES = ("natural", "none")
+
+#: The demosaicers used when no model is named.
+DEFAULT_DEVELOPER = {2: "malvar", 6: "bilinear"}
+
+_STRIP_ROWS = 128
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a picture is to look; the defaults are a natural sRGB picture.
+
+    Attributes:
+        white_balance: see :func:`rawzoo.raw.color.white_balance_neutral`.
+        exposure: EV on top of the file's own baseline exposure.
+        tone: ``natural`` (contrast and a soft shoulder) or ``none`` (only the output space's transfer function).
+        space: ``srgb``, ``display-p3``, ``rec2020-linear``, or ``camera``: white-balanced linear camera RGB, 1.0
+            (65535) = sensor white of green, untouched by exposure, tone and matrix.
+    """
+
+    white_balance: str = "as-shot"
+    exposure: float = 0.0
+    tone: str = "natural"
+    space: str = "srgb"
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise UsageError(f"output space {self.space!r} is none of {', '.join(SPACES)}.")
+        if self.tone not in TONES:
+            raise UsageError(f"tone {self.tone!r} is none of {', '.join(TONES)}.")
+        if not -10.0 <= self.exposure <= 10.0:
+            raise UsageError(f"exposure {self.exposure:g} is outside -10 to 10 EV.")
+        if self.space == "camera" and self.exposure:
+            raise UsageError("space camera is untouched sensor data and takes no exposure.")
+
+    @property
+    def linear(self) -> bool:
+        return self.space in ("camera", "rec2020-linear")
+
+
+def develop(
+    raw: RawImage,
+    model: str | Predictor | None = None,
+    *,
+    white_balance: str = "as-shot",
+    exposure: float = 0.0,
+    tone: str = "natural",
+    space: str = "srgb",
+    dtype: str = "uint8",
+    device: str = "cpu",
+    tile: int | None = None,
+    progress: Progress | None = None,
+) -> npt.NDArray[Any]:
+    """Make a picture.
+
+    Args:
+        raw: what to develop.
+        model: name of a model of task ``demosaic`` or a loaded :class:`Predictor`; None or ``"none"`` for the
+            default classical demosaicer. Files without a mosaic (monochrome, linear) take no model.
+        white_balance, exposure, tone, space: see :class:`Look`.
+        dtype: ``uint8``, ``uint16``, or ``float32`` for the linear spaces: not clipped at all, noise below black and
+            highlights above white included.
+        device, tile: for models given by name; see :func:`rawzoo.load`.
+        progress: called with the finished fraction, 0 to 1.
+
+    Returns:
+        ``[H, W, 3]`` in the output space, default crop applied, upright.
+
+    Raises:
+        UsageError: an option that does not make sense for this image.
+    """
+    look = Look(white_balance, exposure, tone, space)
+    if dtype not in ("uint8", "uint16", "float32"):
+        raise UsageError(f"dtype {dtype!r} is none of uint8, uint16, float32.")
+    if dtype == "float32" and not look.linear:
+        raise UsageError("float32 output is linear: it goes with space camera or rec2020-linear.")
+    neutral, _ = color.white_balance_neutral(raw, look.white_balance)
+    gains = tuple((1.0 / neutral).tolist())
+    # Above the level at which the first balanced channel saturates, colour is unknown; clipping all of them there
+    # keeps highlights white instead of magenta.
+    clip = None if dtype == "float32" else min(gains)
+    matrix = np.eye(3) if look.space == "camera" else color.camera_to_linear(raw, neutral, look.space)
+    if look.space != "camera" and clip is not None:
+        matrix = matrix / clip
+    curve = None if dtype == "float32" else tone_table(raw.baseline_exposure, look)
+    if dtype == "float32" and look.space != "camera":
+        matrix = matrix * 2.0 ** (raw.baseline_exposure + look.exposure) / min(gains)
+
+    fused = _fused_method(raw, model)
+    if fused is not None:
+        picture = ops.develop(
+            raw.mosaic, raw.cfa, raw.black_level, raw.white_level, gains, clip, matrix, curve, method=fused, dtype=dtype
+        )
+    else:
+        picture = np.empty((raw.height, raw.width, 3), dtype)
+        for start, stop, rows in camera_rgb_rows(raw, model, gains, clip, device=device, tile=tile):
+            ops.render(rows, matrix, curve, dtype=dtype, out=picture[start:stop])
+            if progress:
+                progress(stop / raw.height)
+    return upright(picture[raw.default_crop.slices], raw.orientation)
+
+
+def camera_rgb_rows(
+    raw: RawImage,
+    model: str | Predictor | None,
+    gains: tuple[float, ...],
+    clip: float | None,
+    *,
+    device: str = "cpu",
+    tile: int | None = None,
+) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
+    """White-balanced linear camera RGB of the active area, a few rows at a time.
+
+    Args:
+        gains: white balance gains of R, G, B with green = 1.
+        clip: upper bound of the balanced values before demosaicing, or None.
+
+    Yields:
+        ``(start, stop, rows)``: rows ``[start, stop)`` of the picture as float32 ``[3, stop - start, W]``.
+    """
+    if raw.kind in ("mono", "linear"):
+        if model not in (None, "none"):
+            raise UsageError(
+                f"{raw.source or 'this raw image'} holds no mosaic ({raw.kind}), so model {_name(model)} has nothing "
+                "to demosaic; leave the model out."
+            )
+        yield from _plain_rows(raw, gains, clip)
+        return
+
+    assert raw.cfa is not None
+    cfa, mosaic = raw.cfa, raw.mosaic
+    predictor = _predictor(raw, model, device, tile)
+
+    def source(start: int, stop: int) -> npt.NDArray[np.float32]:
+        pattern = cfa_patterns.shift(cfa, start, 0)
+        return ops.white_balance(mosaic[start:stop], pattern, raw.black_level, raw.white_level, gains, clip)
+
+    for start, stop, rows in predictor.stream(source, raw.height, raw.width, cfa=cfa):
+        yield start, stop, rows.float().cpu().numpy()
+
+
+def _plain_rows(
+    raw: RawImage, gains: tuple[float, ...], clip: float | None
+) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
+    black, white = np.float32(raw.black_level), np.float32(raw.white_level)
+    scale = np.float32(gains if raw.kind == "linear" else 1.0) / (white - black)
+    for start in range(0, raw.height, _STRIP_ROWS):
+        stop = min(start + _STRIP_ROWS, raw.height)
+        rows = raw.mosaic[start:stop]
+        values = (np.atleast_3d(rows).astype(np.float32) - black) * scale
+        if clip is not None:
+            np.minimum(values, clip, out=values)
+        planar = np.moveaxis(values, 2, 0)
+        yield start, stop, np.ascontiguousarray(np.broadcast_to(planar, (3, *planar.shape[1:])))
+
+
+def default_developer(raw: RawImage) -> str:
+    """Name of the classical demosaicer used when no model is named."""
+    assert raw.cfa is not None
+    return DEFAULT_DEVELOPER[cfa_patterns.period(raw.cfa)]
+
+
+def _card(raw: RawImage, model: str | Predictor | None) -> ModelCard:
+    from rawzoo.zoo import registry
+
+    if model is None or isinstance(model, str):
+        card = registry.card(default_developer(raw) if model in (None, "none") else str(model))
+    else:
+        card = model.card
+    if card.task != "demosaic":
+        raise UsageError(f"model {card.name} is for task {card.task}; developing needs one of task demosaic.")
+    wanted = {2: ("bayer", "any", *cfa_patterns.BAYER_PATTERNS), 6: ("xtrans", "any")}
+    assert raw.cfa is not None
+    if card.cfa not in wanted[cfa_patterns.period(raw.cfa)]:
+        raise UsageError(f"model {card.name} takes {card.cfa} mosaics, and {raw.source or 'this one'} is {raw.kind}.")
+    return card
+
+
+def _fused_method(raw: RawImage, model: str | Predictor | None) -> str | None:
+    """Method of the fused op when the model is one of rawzoo's own demosaicers: one pass, and torch is never imported."""
+    from rawzoo.zoo.classical import ARCHITECTURE
+
+    if raw.cfa is None:
+        return None
+    card = _card(raw, model)
+    return str(card.config["method"]) if card.architecture == ARCHITECTURE else None
+
+
+def _predictor(raw: RawImage, model: str | Predictor | None, device: str, tile: int | None) -> Predictor:
+    from rawzoo.zoo import registry
+
+    card = _card(raw, model)
+    if model is None or isinstance(model, str):
+        return registry.load(card.name, device=device, tile=tile)
+    return model
+
+
+def _name(model: str | Predictor | None) -> str:
+    return model.card.name if model is not None and not isinstance(model, str) else str(model)
+
+
+def upright(picture: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Apply an EXIF orientation (1 to 8) to ``[H, W, ...]``; contiguous."""
+    if orientation in (5, 6, 7, 8):
+        picture = picture.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return np.ascontiguousarray(picture)
+
+
+def tone_table(baseline_exposure: float, look: Look) -> npt.NDArray[np.float32] | None:
+    """Linear 0..1 to encoded 0..1, as a table for :func:`rawzoo.ops.develop`; None for space ``camera``."""
+    if look.space == "camera":
+        return None
+    return _tone_table(2.0 ** (baseline_exposure + look.exposure), look.tone, look.linear)
+
+
+@lru_cache(maxsize=16)
+def _tone_table(gain: float, tone: str, linear: bool) -> npt.NDArray[np.float32]:
+    x = np.linspace(0.0, 1.0, 1 << 16) * gain
+    y = natural_tone(x, max(gain, 1.0)) if tone == "natural" and not linear else np.minimum(x, 1.0)
+    table = (y if linear else color.srgb_encode(y)).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
+def natural_tone(x: npt.ArrayLike, white: float = 1.0) -> npt.NDArray[np.float64]:
+    """The default tone curve: linear scene light to linear display light.
+
+    Naka and Rushton's response, x^p / (x^p + a), scaled so that ``white`` gives 1: a gentle toe, more contrast and
+    light around middle grey (0.13 of sensor white, where meters put it, becomes 0.19 of display white), and a
+    shoulder that reaches white without a hard edge.
+    """
+    p, a = 1.2, 0.68
+    power = np.maximum(np.asarray(x, dtype=float), 0.0) ** p
+    return np.minimum(power / (power + a) * (white**p + a) / white**p, 1.0)
