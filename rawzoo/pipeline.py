@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from rawzoo import ops
 from rawzoo.errors import UsageError
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw import color
-from rawzoo.raw.image import RawImage
+from rawzoo.raw.image import Box, RawImage
 
 if TYPE_CHECKING:
     from rawzoo.inference.predictor import Predictor
@@ -164,6 +164,32 @@ def camera_rgb_rows(
         yield start, stop, rows.float().cpu().numpy()
 
 
+def demosaiced(
+    raw: RawImage, model: str | Predictor | None = None, *, device: str = "cpu", tile: int | None = None
+) -> RawImage:
+    """The same shot as a ``linear`` raw image: demosaiced, still sensor data, to be written as a LinearRaw DNG.
+
+    White balance, exposure and tone are left to whoever opens it; levels are 16 bit with room below black for noise.
+    A file that holds no mosaic comes back as it is.
+    """
+    if raw.cfa is None:
+        return raw
+    neutral, _ = color.white_balance_neutral(raw, "as-shot")
+    gains = tuple((1.0 / neutral).tolist())
+    black, white = 1024.0, 65535.0
+    data = np.empty((raw.height, raw.width, 3), np.uint16)
+    scale = (neutral * (white - black)).astype(np.float32)
+    for start, stop, rows in camera_rgb_rows(raw, model, gains, None, device=device, tile=tile):
+        values = np.moveaxis(rows, 0, 2) * scale + np.float32(black + 0.5)
+        data[start:stop] = np.clip(values, 0.0, white)
+    whole = Box(0, 0, raw.height, raw.width)
+    noise = raw.noise_profile if raw.noise_profile is None or len(raw.noise_profile) == 1 else None
+    return replace(
+        raw, data=data, kind="linear", cfa=None, black_level=(black,) * 3, white_level=(white,) * 3, active_area=whole,
+        noise_profile=noise,
+    )  # fmt: skip
+
+
 def _plain_rows(
     raw: RawImage, gains: tuple[float, ...], clip: float | None
 ) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
@@ -209,6 +235,16 @@ def _fused_method(raw: RawImage, model: str | Predictor | None) -> str | None:
         return None
     card = _card(raw, model)
     return str(card.config["method"]) if card.architecture == ARCHITECTURE else None
+
+
+def prepare(model: str, *, device: str = "cpu", dtype: str | None = None, tile: int | None = None) -> str | Predictor:
+    """Load a model once for many files; the classical ones need no loading and stay a name."""
+    from rawzoo.zoo import registry
+    from rawzoo.zoo.classical import ARCHITECTURE
+
+    if model == "none" or registry.card(model).architecture == ARCHITECTURE:
+        return model
+    return registry.load(model, device=device, dtype=dtype, tile=tile)
 
 
 def _predictor(raw: RawImage, model: str | Predictor | None, device: str, tile: int | None) -> Predictor:

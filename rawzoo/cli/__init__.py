@@ -1,0 +1,60 @@
+"""The command line: one small file per command; heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rawzoo.cli import demo, develop, doctor, models, plugins, show
+from rawzoo.errors import RawzooError
+
+app = typer.Typer(
+    name="rawzoo",
+    help="A model zoo for camera raw data: open any raw file, run a network on it, get a picture.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("develop")(develop.develop)
+app.command("models")(models.models)
+app.command("show")(show.show)
+app.command("plugins")(plugins.plugins)
+app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from rawzoo import __version__
+
+        typer.echo(f"rawzoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the ``rawzoo`` command: errors a user can cause become one line and an exit status."""
+    from rawzoo.zoo.manager import register_commands
+
+    register_commands(app)
+    try:
+        app()
+    except RawzooError as error:
+        typer.echo(f"rawzoo: {error}", err=True)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        typer.echo("rawzoo: interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
