@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from pathlib import Path
@@ -38,7 +37,9 @@ def format_of(name: str) -> str:
     return suffix
 
 
-def write_picture(path: Path, picture: np.ndarray, *, space: str = "srgb", exif: bytes = b"", quality: int = 95) -> None:
+def write_picture(
+    path: Path, picture: np.ndarray, *, space: str = "srgb", exif: bytes = b"", quality: int = 95
+) -> None:
     """Write ``[H, W, 3]`` uint8, uint16 or (``.npy``) float32; the file appears only when complete.
 
     Args:
@@ -117,7 +118,7 @@ def _write_tiff(path: Path, picture: np.ndarray, profile: bytes | None, exif: by
 
     from rawzoo.raw.tiff import embed_exif
 
-    with io.open(path, "wb") as file:  # a handle, so that the temporary suffix does not matter
+    with open(path, "wb") as file:  # a handle, so that the temporary suffix does not matter
         tifffile.imwrite(
             file,
             picture,

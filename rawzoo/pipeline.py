@@ -1,4 +1,4 @@
-"""The picture pipeline: raw image -> white balance -> demosaic or network -> output colours -> tone -> upright picture."""
+"""The picture pipeline: white balance -> demosaic or network -> output colours -> tone -> upright picture."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def _card(raw: RawImage, model: str | Predictor | None) -> ModelCard:
 
 
 def _fused_method(raw: RawImage, model: str | Predictor | None) -> str | None:
-    """Method of the fused op when the model is one of rawzoo's own demosaicers: one pass, and torch is never imported."""
+    """Method of the fused op, which needs no torch, when the model is one of rawzoo's own demosaicers."""
     from rawzoo.zoo.classical import ARCHITECTURE
 
     if raw.cfa is None:

@@ -26,7 +26,9 @@ def test_srgb_matrix_is_the_published_one() -> None:
     np.testing.assert_allclose(color.rgb_to_xyz("srgb"), published, atol=1e-4)
 
 
-@pytest.mark.parametrize(("kelvin", "xy"), [(2856, (0.4476, 0.4074)), (6504, (0.3127, 0.3290)), (5003, (0.3457, 0.3585))])
+@pytest.mark.parametrize(
+    ("kelvin", "xy"), [(2856, (0.4476, 0.4074)), (6504, (0.3127, 0.3290)), (5003, (0.3457, 0.3585))]
+)
 def test_temperatures_of_the_cie_illuminants(kelvin: float, xy: tuple[float, float]) -> None:
     np.testing.assert_allclose(color.temperature_to_xy(kelvin), xy, atol=2e-3)
     assert color.xy_to_temperature(xy) == pytest.approx(kelvin, rel=0.01)
