@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -28,6 +30,10 @@ class Weights:
     licence: str = "unknown"
     trained_on: str = ""
     quality: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_url(self) -> bool:
+        return self.where.startswith(("https://", "http://"))
 
 
 @dataclass(frozen=True)
@@ -73,3 +79,100 @@ class ModelCard:
     formats: tuple[str, ...] = ()
     paper: str = ""
     licence: str = "Apache-2.0"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as JSON values; ``scale`` becomes a string such as ``"2"`` or ``"1/2"``."""
+        return {**asdict(self), "scale": str(self.scale)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
+        """The card :meth:`to_dict` was given, also after a way through JSON."""
+        converted: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        converted["scale"] = Fraction(values["scale"])
+        converted["weights"] = {name: Weights(**entry) for name, entry in values["weights"].items()}
+        return cls(**converted)
+
+
+def is_name(text: object) -> bool:
+    """Whether ``text`` may name a model, task, runtime or set of weights."""
+    return isinstance(text, str) and re.fullmatch(r"[a-z0-9][a-z0-9.-]*", text) is not None
+
+
+def is_dotted_path(text: object) -> bool:
+    """Whether ``text`` has the form ``"package.module:attribute"``."""
+    return isinstance(text, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", text) is not None
+
+
+def problems(card: object) -> list[str]:
+    """What is wrong with a card, one phrase each; empty when nothing is. Needs no other plugin, task or torch."""
+    if not isinstance(card, ModelCard):
+        return [f"it is a {type(card).__name__}, not a rawzoo.ModelCard"]
+    found = []
+
+    def check(fine: object, phrase: str) -> None:
+        if not fine:
+            found.append(phrase)
+
+    texts = [f.name for f in fields(card) if f.type in ("str", "Domain")]
+    lists = ("dtypes", "conditioning", "formats")
+    for name in texts:
+        check(isinstance(getattr(card, name), str), f"{name} must be a string, not {getattr(card, name)!r}")
+    for name in lists:
+        value = getattr(card, name)
+        fine = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
+        check(fine, f"{name} must be a tuple of strings, not {value!r}")
+    for name in ("config", "weights"):
+        check(isinstance(getattr(card, name), Mapping), f"{name} must be a mapping, not {getattr(card, name)!r}")
+    if found:
+        return found
+
+    check(is_name(card.name), f"name {card.name!r} must consist of lower-case letters, digits, '-' and '.'")
+    check(is_name(card.task), f"task {card.task!r} is no task name")
+    check(
+        is_dotted_path(card.architecture), f"architecture must be 'package.module:factory', not {card.architecture!r}"
+    )
+    try:
+        json.dumps(dict(card.config), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        found.append(f"config must hold JSON values only ({error})")
+    check(
+        re.fullmatch(r"bayer|xtrans|any|RGGB|BGGR|GRBG|GBRG|[RGB]{36}", card.cfa),
+        f"cfa must be 'bayer', 'xtrans', 'any' or one pattern such as 'RGGB', not {card.cfa!r}",
+    )
+    check(isinstance(card.scale, Fraction) and card.scale > 0, f"scale must be a positive Fraction, not {card.scale!r}")
+    check(_is_whole(card.period, 1), f"period must be a whole number of at least 1, not {card.period!r}")
+    check(
+        card.halo is None or _is_whole(card.halo, 0),
+        f"halo must be a whole number of at least 0, or None for global context, not {card.halo!r}",
+    )
+    known = ("float32", "float16", "bfloat16", "float64")
+    check(
+        card.dtypes and set(card.dtypes) <= set(known),
+        f"dtypes must be some of {', '.join(known)}, not {card.dtypes!r}",
+    )
+    for name, weights in card.weights.items():
+        if not is_name(name):
+            found.append(f"weights name {name!r} must consist of lower-case letters, digits, '-' and '.'")
+        found.extend(f"weights {name!r}: {phrase}" for phrase in _weights_problems(weights))
+    return found
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _weights_problems(weights: object) -> list[str]:
+    if not isinstance(weights, Weights):
+        return [f"must be a rawzoo.Weights, not {weights!r}"]
+    if not isinstance(weights.where, str) or not re.search(r"\.safetensors(\?.*)?$", weights.where):
+        return [f"where must name a .safetensors file, not {weights.where!r}"]
+    found = []
+    if weights.where.startswith("package:") and not re.fullmatch(r"package:[A-Za-z_][\w.]*/.+", weights.where):
+        found.append(f"where must be 'package:module/path.safetensors', not {weights.where!r}")
+    if weights.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", weights.sha256):
+        found.append(f"sha256 must be 64 lower-case hex digits, not {weights.sha256!r}")
+    if weights.is_url and weights.sha256 is None:
+        found.append(f"the URL {weights.where} needs a sha256, or nobody can tell what was downloaded")
+    return found

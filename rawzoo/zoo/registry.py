@@ -1,0 +1,168 @@
+"""The zoo: what models, tasks and runtimes there are, and loading a model.
+
+Only :func:`load` imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rawzoo.errors import PluginError, UsageError, WeightsError
+from rawzoo.zoo.card import ModelCard, Weights
+from rawzoo.zoo.manager import get_manager
+from rawzoo.zoo.weights import weights_file
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from rawzoo.inference.predictor import Predictor
+    from rawzoo.tasks import Task
+
+
+def models(task: str | None = None) -> list[ModelCard]:
+    """Cards of all models, or of those for one task, by name.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    manager = get_manager()
+    if task is not None:
+        manager.get("task", task)
+    cards = [card(name) for name in manager.names("model")]
+    return [c for c in cards if task is None or c.task == task]
+
+
+def card(name: str) -> ModelCard:
+    """The card of one model.
+
+    Raises:
+        UsageError: no model has that name; the nearest names are given.
+        PluginError: two plugins claim the name.
+    """
+    return cast(ModelCard, get_manager().get("model", name))
+
+
+def tasks() -> list[Task]:
+    """All tasks, by name."""
+    return [task(name) for name in get_manager().names("task")]
+
+
+def task(name: str) -> Task:
+    """One task. Raises like :func:`card`."""
+    return cast("Task", get_manager().get("task", name))
+
+
+def runtimes() -> list[str]:
+    """Names of the runtimes."""
+    return get_manager().names("runtime")
+
+
+def load(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+    tile: int | None = None,
+    runtime: str = "torch",
+) -> Predictor:
+    """A model ready to run.
+
+    Args:
+        name: of a model in the zoo.
+        weights: name of one of the card's weights, or a safetensors file; None for the card's first.
+        device: a torch device, e.g. ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+        dtype: one of the card's; None for the first of them.
+        tile: edge of the tiles in input-tensor pixels; None to let the predictor choose.
+        runtime: what executes the model.
+
+    Raises:
+        UsageError: no such model, weights, device, dtype or runtime.
+        PluginError: the model's or runtime's code cannot be imported or does not do as its card says.
+        WeightsError: weights are missing, damaged, or made for another model.
+    """
+    manager = get_manager()
+    model = card(name)
+    _check_task(model)
+    make_predictor = _resolve(
+        manager.get("runtime", runtime), f"runtime {runtime!r} of {manager.origin('runtime', runtime)}"
+    )
+    import torch
+
+    owner = f"model {name!r} of {manager.origin('model', name)}"
+    factory = _resolve(model.architecture, owner)
+    try:
+        module = factory(**model.config)
+    except Exception as error:
+        raise PluginError(f"{owner} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(module, torch.nn.Module):
+        raise PluginError(f"{owner}: {model.architecture} returned a {type(module).__name__}, not a torch.nn.Module.")
+    chosen = _choose_weights(model, weights)
+    if chosen is not None:
+        with weights_file(chosen) as path:
+            load_weights(module, path, name)
+    return cast("Predictor", make_predictor(model, module, device=device, dtype=dtype, tile=tile))
+
+
+def load_weights(module: nn.Module, path: Path, model: str) -> None:
+    """Copies the tensors of a safetensors file into a module; every name and shape must match.
+
+    Raises:
+        WeightsError: the file cannot be read or is for another module; the first differences are named.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"weights file {path} is not a readable safetensors file: {error}") from error
+    expected = module.state_dict()
+    differences = [f"{key} is missing" for key in expected if key not in tensors]
+    differences += [f"{key} is not in the model" for key in tensors if key not in expected]
+    differences += [
+        f"{key} is {list(tensors[key].shape)} and should be {list(value.shape)}"
+        for key, value in expected.items()
+        if key in tensors and tensors[key].shape != value.shape
+    ]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise WeightsError(f"weights file {path} does not fit model {model}: {', '.join(differences[:3])}{more}.")
+    module.load_state_dict(tensors)
+
+
+def _check_task(model: ModelCard) -> None:
+    known = task(model.task)
+    for name, value, choices in (("input", model.input, known.inputs), ("output", model.output, known.outputs)):
+        if value not in choices:
+            raise PluginError(
+                f"model {model.name}: {name} {value!r} is none of task {known.name}'s: {', '.join(choices)}."
+            )
+    for extra in model.conditioning:
+        if extra not in known.conditioning:
+            raise PluginError(f"model {model.name}: task {known.name} has no conditioning {extra!r} to give.")
+
+
+def _resolve(dotted: str, owner: str) -> Any:
+    module, _, attribute = dotted.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except Exception as error:
+        raise PluginError(f"{owner}: {dotted} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _choose_weights(model: ModelCard, weights: str | Path | None) -> Weights | None:
+    if weights is None:
+        return next(iter(model.weights.values()), None)
+    if isinstance(weights, str) and weights in model.weights:
+        return model.weights[weights]
+    if isinstance(weights, Path) or weights.endswith(".safetensors"):
+        return Weights(where=str(weights))
+    raise UsageError(
+        f"model {model.name} has no weights named {weights!r}; give "
+        + (f"one of {', '.join(model.weights)}, or " if model.weights else "")
+        + "the path of a .safetensors file."
+    )
