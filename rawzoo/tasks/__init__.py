@@ -1,0 +1,28 @@
+"""Tasks: what a kind of model takes and gives, said once for all models of that kind. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of model.
+
+    Attributes:
+        name: what :attr:`rawzoo.ModelCard.task` refers to.
+        summary: one sentence.
+        inputs: domain of the input tensor -> its axes, units and value range. A card picks one of these.
+        outputs: domain of the output tensor -> the same.
+        conditioning: what a card may ask for besides the picture -> how the module receives it.
+    """
+
+    name: str
+    summary: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    conditioning: Mapping[str, str]

@@ -1,0 +1,44 @@
+"""The tasks that come with rawzoo, registered as a plugin would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rawzoo.tasks import Task
+from rawzoo.zoo.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from rawzoo.zoo.hookspecs import RegisterTask
+
+DEMOSAIC = Task(
+    name="demosaic",
+    summary="White-balanced mosaic to linear camera RGB: classical demosaicing, or a network that also denoises.",
+    inputs={
+        "mosaic": (
+            "[1, H, W] float. (value - black) * gain of the cell's colour / (white - black): the gain of green is 1, "
+            "1.0 is the sensor's white of green. Not clipped: noise goes below 0, balanced highlights above 1. "
+            "The CFA as it is in the file, or shifted to the one pattern the card names."
+        ),
+        "packed": (
+            "[4, H/2, W/2] float. The same values of a Bayer mosaic, one plane per channel in the order R, Gr, Gb, B. "
+            "An odd last row or column is completed by mirroring; the output is cropped back."
+        ),
+    },
+    outputs={
+        "camera-rgb": (
+            "[3, H, W] float. White-balanced linear camera RGB in the units of the input: (1, 1, 1) is white as bright "
+            "as the sensor can tell. Scale is 1 for a mosaic and 2 for packed input."
+        ),
+    },
+    conditioning={
+        "cfa": (
+            "The module is called as module(x, cfa=pattern): the CFA pattern at the top-left of x, 4 or 36 letters. "
+            "Every tile starts on a multiple of the CFA period, so the pattern is the same for all of them."
+        ),
+    },
+)
+
+
+@hookimpl
+def rawzoo_register_tasks(register: RegisterTask) -> None:
+    register(DEMOSAIC)

@@ -1,0 +1,96 @@
+"""Running models of the task ``demosaic``: from a white-balanced mosaic to camera RGB, whatever the model's input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rawzoo.errors import UsageError
+from rawzoo.inference.canvas import Canvas, Extended, Packed, Source
+from rawzoo.raw import cfa as cfa_patterns
+from rawzoo.zoo.card import ModelCard
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rawzoo.inference.predictor import Predictor, Progress
+
+
+def accepts(card: ModelCard, cfa: str) -> bool:
+    """Whether a model can take mosaics of this CFA pattern, if need be with the origin shifted."""
+    if cfa_patterns.period(cfa) == 2:
+        return card.cfa in ("any", "bayer", *cfa_patterns.BAYER_PATTERNS)
+    return card.input == "mosaic" and (card.cfa in ("any", "xtrans") or _shift(cfa, card.cfa) is not None)
+
+
+def stream(
+    predictor: Predictor,
+    source: Source,
+    height: int,
+    width: int,
+    cfa: str,
+    *,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Demosaic a picture that is read, and whose output is given, a few rows at a time.
+
+    Args:
+        predictor: a model of this task.
+        source: ``source(y0, y1)`` gives rows of the white-balanced mosaic, float ``[1, y1 - y0, width]``,
+            ``0 <= y0 < y1 <= height``; neighbouring requests overlap.
+        height, width: size of the mosaic.
+        cfa: its pattern. Where the card names another phase of the same pattern, the mosaic is extended by mirroring
+            above and to the left until it starts with that phase, and the result is cropped back.
+        progress: called after each tile with the finished fraction.
+
+    Yields:
+        ``(y0, y1, rows)``: rows y0 to y1 of camera RGB, float32 ``[3, y1 - y0, width]``; top to bottom, each once.
+
+    Raises:
+        UsageError: the model does not take this CFA pattern or its card breaks the task's contract.
+        RawzooError: as :meth:`Predictor.stream`.
+    """
+    card = predictor.card
+    if not accepts(card, cfa):
+        raise UsageError(f"model {card.name!r} takes {card.cfa} mosaics, not {cfa}.")
+    if card.scale != (2 if card.input == "packed" else 1):
+        raise UsageError(f"model {card.name!r}: scale {card.scale} does not lead from {card.input} to full size.")
+    down, right = _shift(cfa, card.cfa) or (0, 0)
+    cfa = cfa_patterns.shift(cfa, -down, -right)
+    canvas: Canvas = Extended(source, height, width, cfa_patterns.period(cfa), top=down, left=right)
+    if card.input == "packed":
+        canvas = Packed(canvas, cfa)
+    return _cropped(predictor.stream_canvas(canvas, cfa=cfa, progress=progress), down, right, height, width)
+
+
+def demosaic(predictor: Predictor, mosaic: Tensor, cfa: str, *, progress: Progress | None = None) -> Tensor:
+    """:func:`stream` for a picture in memory: ``[1, H, W]`` -> float32 ``[3, H, W]``."""
+    if mosaic.ndim != 3 or mosaic.shape[0] != 1:
+        raise UsageError(f"a mosaic must have shape [1, H, W], not {list(mosaic.shape)}.")
+    height, width = mosaic.shape[1:]
+    out: Tensor | None = None
+    for y0, y1, rows in stream(predictor, lambda a, b: mosaic[:, a:b], height, width, cfa, progress=progress):
+        out = rows.new_empty(3, height, width) if out is None else out
+        out[:, y0:y1] = rows
+    assert out is not None  # plans have at least one row
+    return out
+
+
+def _shift(cfa: str, wanted: str) -> tuple[int, int] | None:
+    """How far (down, right) the pattern ``cfa`` moves when it is extended until it starts as ``wanted``."""
+    n = math.isqrt(len(cfa))
+    for down in range(n):
+        for right in range(n):
+            if cfa_patterns.shift(cfa, -down, -right) == wanted:
+                return down, right
+    return None
+
+
+def _cropped(
+    rows: Iterator[tuple[int, int, Tensor]], top: int, left: int, height: int, width: int
+) -> Iterator[tuple[int, int, Tensor]]:
+    for y0, y1, block in rows:
+        first, last = max(y0 - top, 0), min(y1 - top, height)
+        if first < last:
+            yield first, last, block[:, first + top - y0 : last + top - y0, left : left + width]
