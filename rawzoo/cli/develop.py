@@ -100,7 +100,9 @@ def develop(
         elif skipped:
             typer.echo(f"{jobs[0].target} is already there.")
     else:
-        parts = [f"{done} developed"] + [f"{skipped} already there"] * bool(skipped) + [f"{failed} failed"] * bool(failed)
+        parts = (
+            [f"{done} developed"] + [f"{skipped} already there"] * bool(skipped) + [f"{failed} failed"] * bool(failed)
+        )
         typer.echo(f"{', '.join(parts)}: {output}")
     if failed:
         raise typer.Exit(1)
