@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rawzoo.errors import UsageError
-from rawzoo.inference.canvas import Canvas, Extended, Packed, Source
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.zoo.card import ModelCard
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
+    from rawzoo.inference.canvas import Canvas
     from rawzoo.inference.predictor import Predictor, Progress
 
 
@@ -26,7 +27,7 @@ def accepts(card: ModelCard, cfa: str) -> bool:
 
 def stream(
     predictor: Predictor,
-    source: Source,
+    source: Callable[[int, int], Tensor | np.ndarray],
     height: int,
     width: int,
     cfa: str,
@@ -37,7 +38,7 @@ def stream(
 
     Args:
         predictor: a model of this task.
-        source: ``source(y0, y1)`` gives rows of the white-balanced mosaic, float ``[1, y1 - y0, width]``,
+        source: ``source(y0, y1)`` gives rows of the white-balanced mosaic, float ``[y1 - y0, width]``,
             ``0 <= y0 < y1 <= height``; neighbouring requests overlap.
         height, width: size of the mosaic.
         cfa: its pattern. Where the card names another phase of the same pattern, the mosaic is extended by mirroring
@@ -51,6 +52,8 @@ def stream(
         UsageError: the model does not take this CFA pattern or its card breaks the task's contract.
         RawzooError: as :meth:`Predictor.stream`.
     """
+    from rawzoo.inference.canvas import Extended, Packed
+
     card = predictor.card
     if not accepts(card, cfa):
         raise UsageError(f"model {card.name!r} takes {card.cfa} mosaics, not {cfa}.")
@@ -58,19 +61,20 @@ def stream(
         raise UsageError(f"model {card.name!r}: scale {card.scale} does not lead from {card.input} to full size.")
     down, right = _shift(cfa, card.cfa) or (0, 0)
     cfa = cfa_patterns.shift(cfa, -down, -right)
-    canvas: Canvas = Extended(source, height, width, cfa_patterns.period(cfa), top=down, left=right)
+    period = cfa_patterns.period(cfa)
+    canvas: Canvas = Extended(lambda y0, y1: source(y0, y1)[None], height, width, period, top=down, left=right)
     if card.input == "packed":
         canvas = Packed(canvas, cfa)
     return _cropped(predictor.stream_canvas(canvas, cfa=cfa, progress=progress), down, right, height, width)
 
 
 def demosaic(predictor: Predictor, mosaic: Tensor, cfa: str, *, progress: Progress | None = None) -> Tensor:
-    """:func:`stream` for a picture in memory: ``[1, H, W]`` -> float32 ``[3, H, W]``."""
-    if mosaic.ndim != 3 or mosaic.shape[0] != 1:
-        raise UsageError(f"a mosaic must have shape [1, H, W], not {list(mosaic.shape)}.")
-    height, width = mosaic.shape[1:]
+    """:func:`stream` for a picture in memory: ``[H, W]`` -> float32 ``[3, H, W]``."""
+    if mosaic.ndim != 2:
+        raise UsageError(f"a mosaic must have shape [H, W], not {list(mosaic.shape)}.")
+    height, width = mosaic.shape
     out: Tensor | None = None
-    for y0, y1, rows in stream(predictor, lambda a, b: mosaic[:, a:b], height, width, cfa, progress=progress):
+    for y0, y1, rows in stream(predictor, lambda a, b: mosaic[a:b], height, width, cfa, progress=progress):
         out = rows.new_empty(3, height, width) if out is None else out
         out[:, y0:y1] = rows
     assert out is not None  # plans have at least one row

@@ -5,14 +5,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rawzoo.errors import UsageError
 from rawzoo.inference.tiling import extend, plan
 from rawzoo.raw import cfa as cfa_patterns
 
-sizes = st.integers(1, 150)
+sizes = st.integers(1, 60)
 plans = st.builds(
     plan,
     sizes,
@@ -24,6 +24,7 @@ plans = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(plans)
 def test_output_is_covered_once_and_in_order(p):
     seen = np.zeros((p.out_height, p.out_width), int)
@@ -39,6 +40,7 @@ def test_output_is_covered_once_and_in_order(p):
     assert np.all(seen == 1)
 
 
+@settings(deadline=None)
 @given(plans)
 def test_cores_cover_the_picture_completed_to_the_lattice(p):
     height, width = (math.ceil(n / p.lattice) * p.lattice for n in (p.height, p.width))
@@ -49,6 +51,7 @@ def test_cores_cover_the_picture_completed_to_the_lattice(p):
     assert np.all(seen == 1)
 
 
+@settings(deadline=None)
 @given(plans)
 def test_edges_lie_on_the_lattice_and_crops_match(p):
     for row in p.rows():

@@ -29,7 +29,7 @@ def mosaic_of(cfa, height, width, colors=(1.0, 2.0, 3.0)):
     """A mosaic of one constant colour."""
     n = cfa_patterns.period(cfa)
     tile = torch.tensor(colors)[torch.from_numpy(cfa_patterns.color_tile(cfa))]
-    return tile.repeat(-(-height // n), -(-width // n))[None, :height, :width]
+    return tile.repeat(-(-height // n), -(-width // n))[:height, :width]
 
 
 class Subpixels(nn.Module):
@@ -46,7 +46,7 @@ PACKED = {"input": "packed", "scale": Fraction(2), "halo": 1}
 @given(patterns, st.sampled_from(["RGGB", "GBRG"]), sizes, sizes, st.sampled_from([3, None]))
 def test_fixed_pattern_sees_every_sample_in_its_place(cfa, wanted, height, width, tile):
     """Origins move, borders are extended, and what comes back is cropped to the same pixels."""
-    x = torch.rand(1, height, width)
+    x = torch.rand(height, width)
 
     class Check(nn.Module):
         def forward(self, x, cfa):
@@ -60,7 +60,7 @@ def test_fixed_pattern_sees_every_sample_in_its_place(cfa, wanted, height, width
 @settings(deadline=None)
 @given(patterns, sizes, sizes, st.sampled_from([3, None]))
 def test_packed_model_of_one_pattern_gives_back_the_mosaic(cfa, height, width, tile):
-    x = torch.rand(1, height, width)
+    x = torch.rand(height, width)
     predictor = Predictor(card(**PACKED, cfa="RGGB"), Subpixels(), tile=tile)
     assert torch.equal(demosaic(predictor, x, cfa), x.expand(3, -1, -1))
 
@@ -71,7 +71,7 @@ def test_packed_model_of_one_pattern_gives_back_the_mosaic(cfa, height, width, t
 def test_planes_are_r_gr_gb_b_borders_included(cfa, wanted, height, width):
     # Gr carries 2 and Gb 2.5: a plane in the wrong place, or extension of the wrong phase, shows as another value.
     tile = torch.tensor([1.0, 2.0, 2.5, 3.0])[torch.from_numpy(cfa_patterns.channel_tile(cfa))]
-    x = tile.repeat(height, width)[None, :height, :width]
+    x = tile.repeat(height, width)[:height, :width]
     seen = []
 
     class Planes(nn.Module):
@@ -91,7 +91,7 @@ def test_xtrans_phase_is_shifted_to_the_cards(down, right):
 
     class Check(nn.Module):
         def forward(self, x):
-            assert torch.equal(x[0], mosaic_of(cfa_patterns.XTRANS_PATTERN, *x.shape[2:]))
+            assert torch.equal(x[0, 0], mosaic_of(cfa_patterns.XTRANS_PATTERN, *x.shape[2:]))
             return x.expand(-1, 3, -1, -1)
 
     predictor = Predictor(card(cfa=cfa_patterns.XTRANS_PATTERN, halo=2), Check(), tile=6)
@@ -99,9 +99,9 @@ def test_xtrans_phase_is_shifted_to_the_cards(down, right):
 
 
 def test_stream_gives_every_row_once_when_the_origin_is_shifted():
-    x = torch.rand(1, 11, 6)
+    x = torch.rand(11, 6)
     predictor = Predictor(card(**PACKED, cfa="RGGB"), Subpixels(), tile=1)
-    parts = list(stream(predictor, lambda a, b: x[:, a:b], 11, 6, "BGGR"))
+    parts = list(stream(predictor, lambda a, b: x[a:b], 11, 6, "BGGR"))
     # Two mosaic rows a tile; the first tile begins with the extension row above the picture.
     assert [p[:2] for p in parts] == [(0, 1), (1, 3), (3, 5), (5, 7), (7, 9), (9, 11)]
     assert torch.equal(torch.cat([p[2] for p in parts], 1), x.expand(3, -1, -1))
@@ -117,12 +117,12 @@ def test_what_a_model_accepts():
     assert not accepts(card(cfa="xtrans"), "RGGB")
     assert not accepts(card(cfa="any", input="packed"), xtrans)
     with pytest.raises(UsageError, match="bayer mosaics, not GG"):
-        stream(Predictor(card(cfa="bayer"), nn.Identity()), lambda a, b: torch.zeros(1, b - a, 6), 6, 6, xtrans)
+        stream(Predictor(card(cfa="bayer"), nn.Identity()), lambda a, b: torch.zeros(b - a, 6), 6, 6, xtrans)
 
 
 def test_card_that_does_not_lead_to_full_size_is_refused():
     with pytest.raises(UsageError, match="full size"):
-        demosaic(Predictor(card(input="packed"), nn.Identity()), torch.zeros(1, 4, 4), "RGGB")
+        demosaic(Predictor(card(input="packed"), nn.Identity()), torch.zeros(4, 4), "RGGB")
 
 
 def test_task_describes_every_domain_a_card_can_name():
@@ -131,5 +131,6 @@ def test_task_describes_every_domain_a_card_can_name():
 
 
 def test_tasks_import_no_torch():
-    code = "import sys, rawzoo.tasks.builtin, rawzoo.inference.tiling; sys.exit('torch' in sys.modules)"
+    modules = "rawzoo.tasks.builtin, rawzoo.tasks.demosaic, rawzoo.inference.tiling"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
