@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -20,6 +20,17 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100_000)
+
+
+def write(what: RenderableType = "", style: str | None = None) -> None:
+    """Print text or a table; in a pipe without the blanks that pad a table's last column."""
+    out = console()
+    if out.is_terminal:
+        out.print(what, style=style)
+        return
+    with out.capture() as captured:
+        out.print(what)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def columns(*headers: str) -> Table:

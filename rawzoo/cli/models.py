@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rawzoo.cli.console import JsonOption, columns, console, print_json
+from rawzoo.cli.console import JsonOption, columns, print_json, write
 
 
 def models(
@@ -25,4 +25,4 @@ def models(
     table = columns("name", "task", "takes", "cfa", "scale", "from", "summary")
     for c in cards:
         table.add_row(c.name, c.task, c.input, c.cfa, str(c.scale), origins[c.name].distribution, c.summary)
-    console().print(table)
+    write(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rawzoo.cli.console import JsonOption, columns, console, print_json
+from rawzoo.cli.console import JsonOption, columns, print_json, write
 
 
 def plugins(as_json: JsonOption = False) -> None:
@@ -14,13 +14,12 @@ def plugins(as_json: JsonOption = False) -> None:
         loaded = [{**vars(p.origin), "hooks": p.hooks, "registered": p.registered} for p in manager.plugins]
         print_json({"plugins": loaded, "failures": [vars(f) for f in manager.failures]})
         return
-    out = console()
     table = columns("plugin", "from", "version", "registers")
     for p in manager.plugins:
         what = [f"{kind}{'s' * (len(names) > 1)} {', '.join(names)}" for kind, names in p.registered.items()]
         table.add_row(p.origin.name, p.origin.distribution, p.origin.version, "; ".join(what) or "nothing")
-    out.print(table)
+    write(table)
     for f in manager.failures:
-        out.print()
-        out.print(f"{f.name} ({f.distribution} {f.version}) was left out: its {f.phase} failed.", style="bold red")
-        out.print(f.traceback.rstrip())
+        write()
+        write(f"{f.name} ({f.distribution} {f.version}) was left out: its {f.phase} failed.", style="bold red")
+        write(f.traceback.rstrip())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rawzoo.cli.console import JsonOption, columns, console, print_json
+from rawzoo.cli.console import JsonOption, columns, print_json, write
 
 
 def show(
@@ -42,16 +42,15 @@ def show(
         "licence": card.licence,
         "plugin": f"{origin.distribution} {origin.version}",
     }
-    out = console()
-    out.print(card.name, style="bold")
+    write(card.name, style="bold")
     table = columns()
     for key, value in rows.items():
         if value:
             table.add_row(key, value)
-    out.print(table)
+    write(table)
     for index, (key, weights) in enumerate(card.weights.items()):
-        out.print()
-        out.print(f"weights {key}" + (" (default)" if index == 0 else ""), style="bold")
+        write()
+        write(f"weights {key}" + (" (default)" if index == 0 else ""), style="bold")
         table = columns()
         table.add_row("where", weights.where)
         table.add_row("sha256", weights.sha256 or "not given")
@@ -60,4 +59,4 @@ def show(
             table.add_row("trained on", weights.trained_on)
         for measure, figure in weights.quality.items():
             table.add_row(measure, f"{figure:g}")
-        out.print(table)
+        write(table)
