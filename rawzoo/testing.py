@@ -1,0 +1,259 @@
+"""Tests for plugins: a plugin's whole test file can be one call.
+
+>>> from rawzoo.testing import assert_model_contract
+>>> def test_model():
+...     assert_model_contract("my-model")
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rawzoo.errors import UsageError
+from rawzoo.inference.predictor import Predictor
+from rawzoo.raw import cfa as cfa_patterns
+from rawzoo.zoo import registry
+from rawzoo.zoo.card import ModelCard, problems
+
+_CHANNELS = {"mosaic": 1, "packed": 4, "camera-rgb": 3}
+
+# Largest difference between two ways of computing the same, relative to the largest output.
+_TOLERANCE = {"float64": 1e-10, "float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}
+
+
+class _Load(Protocol):
+    """The model under test, loaded anew."""
+
+    def __call__(self, tile: int | None = None, dtype: str = ..., weights: str | Path | None = ...) -> Predictor: ...
+
+
+_TORCH_FREE = """
+import sys
+from rawzoo.zoo import registry
+registry.card({name!r})
+sys.exit("torch" in sys.modules)
+"""
+
+
+def assert_model_contract(name: str, *, weights: str | Path | None = None, device: str = "cpu") -> None:
+    """Checks that a model does what its card says, and what the rest of rawzoo counts on.
+
+    The card is valid, known to its task and survives JSON; listing the model imports no torch; the model loads, twice
+    with the same result; output size is input size times scale, with the channels of the output domain, finite for
+    noise, black and over-range input, in every dtype of the card; tiles of two sizes, odd picture sizes and a moved
+    grid change nothing, for every CFA phase the card takes (skipped for global context); the weights survive a way
+    through safetensors; a dtype the card does not list is refused.
+
+    Args:
+        name: of a registered model.
+        weights, device: as for :func:`rawzoo.load`.
+
+    Raises:
+        AssertionError: saying what is wrong and how to mend it.
+    """
+    card = registry.card(name)
+    _check_card(card)
+    dtype = "float32" if "float32" in card.dtypes else card.dtypes[0]
+
+    def load(tile: int | None = None, dtype: str = dtype, weights: str | Path | None = weights) -> Predictor:
+        return registry.load(name, weights=weights, device=device, dtype=dtype, tile=tile)
+
+    predictor = load()
+    for cfa in _patterns(card):
+        _check_output(predictor, cfa)
+        if card.halo is not None:
+            _check_tiling(predictor, cfa, [load(tile) for tile in _tiles(card, cfa)], _TOLERANCE[dtype])
+    _check_deterministic(predictor, load())
+    _check_weights(predictor, load)
+    for other in card.dtypes:
+        _check_dtype(card, other, predictor, load)
+    refused = next((d for d in _TOLERANCE if d not in card.dtypes), None)
+    if refused is not None:
+        try:
+            load(dtype=refused)
+        except UsageError:
+            pass
+        else:
+            raise AssertionError(
+                f"{name}: it loads in {refused}, which card.dtypes does not list; its runtime must refuse."
+            )
+
+
+def _check_card(card: ModelCard) -> None:
+    found = problems(card)
+    _require(not found, f"{card.name}: the card is not valid: {'; '.join(found)}.")
+    again = ModelCard.from_dict(json.loads(json.dumps(card.to_dict())))
+    _require(again == card, f"{card.name}: the card changes on a way through JSON (use lists, not tuples, in config).")
+    _require(card.summary, f"{card.name}: the card has no summary; write one sentence for `rawzoo models`.")
+    for domain in (card.input, card.output):
+        _require(
+            domain in _CHANNELS, f"{card.name}: this test knows no {domain!r} tensors, only {', '.join(_CHANNELS)}."
+        )
+    child = subprocess.run([sys.executable, "-c", _TORCH_FREE.format(name=card.name)], capture_output=True, text=True)  # noqa: S603
+    # In-test plugins do not exist in the child; there is nothing to learn about them here.
+    if "UsageError" not in child.stderr:
+        _require(
+            child.returncode == 0,
+            f"{card.name}: listing it imports torch; import it only in the module that card.architecture names, and "
+            f"keep hook functions in another. {child.stderr}",
+        )
+
+
+def _patterns(card: ModelCard) -> list[str | None]:
+    """The CFA patterns to try."""
+    if card.input != "mosaic" and "cfa" not in card.conditioning:
+        return [None]
+    bayer, xtrans = list(cfa_patterns.BAYER_PATTERNS), [cfa_patterns.XTRANS_PATTERN]
+    known: dict[str, list[str]] = {"bayer": bayer, "xtrans": xtrans, "any": bayer + xtrans}
+    return [*known.get(card.cfa, [card.cfa])]
+
+
+def _lattice(card: ModelCard, cfa: str | None) -> int:
+    return math.lcm(card.period, cfa_patterns.period(cfa) if cfa and card.input == "mosaic" else 1)
+
+
+def _tiles(card: ModelCard, cfa: str | None) -> list[int]:
+    """Two tile edges, odd multiples of the lattice: a period that is really a multiple of the card's shows up."""
+    lattice = _lattice(card, cfa)
+    first = lattice * (2 * (16 // (2 * lattice)) + 1)
+    return [first, first + 2 * lattice]
+
+
+def _picture(card: ModelCard, height: int, width: int, seed: int = 0) -> Tensor:
+    """Noise around a ramp, ``[C, height, width]``, mostly in 0..1; reproducible."""
+    generator = torch.Generator().manual_seed(seed)
+    ramp = torch.linspace(0.05, 0.8, width).expand(_CHANNELS[card.input], height, width)
+    return ramp + 0.1 * torch.randn(ramp.shape, generator=generator)
+
+
+def _size(card: ModelCard, cfa: str | None) -> tuple[int, int]:
+    """Height and width of a picture, both odd, that is cut by every tile of :func:`_tiles` and exceeds the halo."""
+    least = max(2 * max(_tiles(card, cfa)), (card.halo or 0) + 2 * _lattice(card, cfa)) + 1
+    return least | 1, (least + 6) | 1
+
+
+def _check_output(predictor: Predictor, cfa: str | None) -> None:
+    card = predictor.card
+    height, width = _size(card, cfa)
+    y = predictor(_picture(card, height, width), cfa=cfa)
+    expected = [_CHANNELS[card.output], math.ceil(height * card.scale), math.ceil(width * card.scale)]
+    _require(
+        list(y.shape) == expected,
+        f"{card.name}: {height} x {width} input gives {list(y.shape)}; the card's output {card.output!r} and scale "
+        f"{card.scale} promise {expected}. Correct the card or the architecture.",
+    )
+    for what, x in (
+        ("noise", y),
+        ("black", predictor(torch.zeros(_CHANNELS[card.input], height, width), cfa=cfa)),
+        ("over-range (4.0)", predictor(torch.full((_CHANNELS[card.input], height, width), 4.0), cfa=cfa)),
+    ):
+        _require(
+            bool(x.isfinite().all()), f"{card.name}: {what} input gives NaN or infinity; guard roots and divisions."
+        )
+
+
+def _check_tiling(predictor: Predictor, cfa: str | None, tiled: list[Predictor], tolerance: float) -> None:
+    card = predictor.card
+    assert card.halo is not None
+    x = _picture(card, *_size(card, cfa))
+    whole = predictor(x, cfa=cfa)
+    for other in tiled:
+        _require_equal(
+            other(x, cfa=cfa),
+            whole,
+            tolerance,
+            f"{card.name}: in tiles of {other.tile} it differs from a run in one piece. card.halo ({card.halo}) must "
+            f"reach the radius of the receptive field and card.period ({card.period}) the product of all strides; a "
+            "model that looks at the whole picture (global pooling, instance norm) needs halo=None",
+        )
+    step = _lattice(card, cfa)
+    moved = predictor(x[:, step:, step:], cfa=cfa)
+    # Where the move changed what lies beyond the top and left edge, results may differ.
+    reach = card.halo + step
+    from_whole, from_moved = math.ceil(reach * card.scale), math.ceil((reach - step) * card.scale)
+    _require_equal(
+        moved[:, from_moved:, from_moved:],
+        whole[:, from_whole:, from_whole:],
+        tolerance,
+        f"{card.name}: moving the picture by {step} pixels changes its inside; card.period ({card.period}) must be a "
+        "multiple of the product of all strides, and no layer may know absolute positions",
+    )
+
+
+def _check_deterministic(predictor: Predictor, again: Predictor) -> None:
+    card = predictor.card
+    cfa = _patterns(card)[0]
+    x = _picture(card, *_size(card, cfa))
+    first = predictor(x, cfa=cfa)
+    _require_equal(predictor(x, cfa=cfa), first, 0.0, f"{card.name}: two runs on one input differ (dropout, noise?)")
+    _require_equal(
+        again(x, cfa=cfa),
+        first,
+        0.0,
+        f"{card.name}: loaded twice it gives two results; some parameters are random: give the card weights for them",
+    )
+
+
+def _check_weights(predictor: Predictor, load: _Load) -> None:
+    from safetensors.torch import save_file
+
+    card = predictor.card
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in predictor.module.state_dict().items()}
+    if not state:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_file(state, path)
+        again = load(weights=path).module.state_dict()
+        _require(list(again) == list(state), f"{card.name}: tensor names change on a way through safetensors.")
+        for key, value in state.items():
+            _require(torch.equal(again[key].cpu(), value), f"{card.name}: {key} changes on a way through safetensors.")
+        # Values that a load which ignores the file cannot reproduce.
+        changed = {key: value + 1 if value.is_floating_point() else value for key, value in state.items()}
+        save_file(changed, path)
+        again = load(weights=path).module.state_dict()
+        for key, value in changed.items():
+            _require(
+                torch.equal(again[key].cpu(), value),
+                f"{card.name}: {key} does not take the value in the weights file; do not overwrite it after loading.",
+            )
+
+
+def _check_dtype(card: ModelCard, dtype: str, reference: Predictor, load: _Load) -> None:
+    cfa = _patterns(card)[0]
+    x = _picture(card, *_size(card, cfa))
+    try:
+        y = load(dtype=dtype)(x, cfa=cfa)
+    except RuntimeError as error:
+        raise AssertionError(f"{card.name}: card.dtypes lists {dtype}, but it does not run in it: {error}") from error
+    _require(y.dtype == torch.float32, f"{card.name}: in {dtype} its predictor gives {y.dtype}; it must give float32.")
+    _require(
+        bool(y.isfinite().all()), f"{card.name}: in {dtype} it gives NaN or infinity; take {dtype} off card.dtypes."
+    )
+    _require_equal(
+        y,
+        reference(x, cfa=cfa),
+        8 * _TOLERANCE[dtype],
+        f"{card.name}: in {dtype} its output is far from that in {reference.dtype}; take {dtype} off card.dtypes",
+    )
+
+
+def _require(fine: object, message: str) -> None:
+    if not fine:
+        raise AssertionError(message)
+
+
+def _require_equal(found: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
+    _require(found.shape == expected.shape, f"{message}: {list(found.shape)} instead of {list(expected.shape)}.")
+    worst = (found - expected).abs().max().item()
+    allowed = tolerance * max(1.0, expected.abs().max().item())
+    _require(worst <= allowed, f"{message}: largest difference {worst:.3g}, allowed {allowed:.3g}.")
