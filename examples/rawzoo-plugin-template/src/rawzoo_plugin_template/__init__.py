@@ -1,0 +1,1 @@
+"""A rawzoo plugin to copy."""
