@@ -118,10 +118,9 @@ def develop(
         )
     else:
         picture = np.empty((raw.height, raw.width, 3), dtype)
-        for start, stop, rows in camera_rgb_rows(raw, model, gains, clip, device=device, tile=tile):
+        finished = camera_rgb_rows(raw, model, gains, clip, device=device, tile=tile, progress=progress)
+        for start, stop, rows in finished:
             ops.render(rows, matrix, curve, dtype=dtype, out=picture[start:stop])
-            if progress:
-                progress(stop / raw.height)
     return upright(picture[raw.default_crop.slices], raw.orientation)
 
 
@@ -133,12 +132,14 @@ def camera_rgb_rows(
     *,
     device: str = "cpu",
     tile: int | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
     """White-balanced linear camera RGB of the active area, a few rows at a time.
 
     Args:
         gains: white balance gains of R, G, B with green = 1.
         clip: upper bound of the balanced values before demosaicing, or None.
+        progress: called with the finished fraction, where a model runs.
 
     Yields:
         ``(start, stop, rows)``: rows ``[start, stop)`` of the picture as float32 ``[3, stop - start, W]``.
@@ -153,6 +154,8 @@ def camera_rgb_rows(
         return
 
     assert raw.cfa is not None
+    from rawzoo.tasks import demosaic
+
     cfa, mosaic = raw.cfa, raw.mosaic
     predictor = _predictor(raw, model, device, tile)
 
@@ -160,8 +163,8 @@ def camera_rgb_rows(
         pattern = cfa_patterns.shift(cfa, start, 0)
         return ops.white_balance(mosaic[start:stop], pattern, raw.black_level, raw.white_level, gains, clip)
 
-    for start, stop, rows in predictor.stream(source, raw.height, raw.width, cfa=cfa):
-        yield start, stop, rows.float().cpu().numpy()
+    for start, stop, rows in demosaic.stream(predictor, source, raw.height, raw.width, cfa, progress=progress):
+        yield start, stop, rows.numpy()
 
 
 def demosaiced(
@@ -193,8 +196,8 @@ def demosaiced(
 def _plain_rows(
     raw: RawImage, gains: tuple[float, ...], clip: float | None
 ) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
-    black, white = np.float32(raw.black_level), np.float32(raw.white_level)
-    scale = np.float32(gains if raw.kind == "linear" else 1.0) / (white - black)
+    black, white = np.array(raw.black_level, np.float32), np.array(raw.white_level, np.float32)
+    scale = np.array(gains if raw.kind == "linear" else 1.0, np.float32) / (white - black)
     for start in range(0, raw.height, _STRIP_ROWS):
         stop = min(start + _STRIP_ROWS, raw.height)
         rows = raw.mosaic[start:stop]
@@ -212,6 +215,7 @@ def default_developer(raw: RawImage) -> str:
 
 
 def _card(raw: RawImage, model: str | Predictor | None) -> ModelCard:
+    from rawzoo.tasks import demosaic
     from rawzoo.zoo import registry
 
     if model is None or isinstance(model, str):
@@ -220,9 +224,8 @@ def _card(raw: RawImage, model: str | Predictor | None) -> ModelCard:
         card = model.card
     if card.task != "demosaic":
         raise UsageError(f"model {card.name} is for task {card.task}; developing needs one of task demosaic.")
-    wanted = {2: ("bayer", "any", *cfa_patterns.BAYER_PATTERNS), 6: ("xtrans", "any")}
     assert raw.cfa is not None
-    if card.cfa not in wanted[cfa_patterns.period(raw.cfa)]:
+    if not demosaic.accepts(card, raw.cfa):
         raise UsageError(f"model {card.name} takes {card.cfa} mosaics, and {raw.source or 'this one'} is {raw.kind}.")
     return card
 
@@ -296,4 +299,4 @@ def natural_tone(x: npt.ArrayLike, white: float = 1.0) -> npt.NDArray[np.float64
     """
     p, a = 1.2, 0.68
     power = np.maximum(np.asarray(x, dtype=float), 0.0) ** p
-    return np.minimum(power / (power + a) * (white**p + a) / white**p, 1.0)
+    return np.asarray(np.minimum(power / (power + a) * (white**p + a) / white**p, 1.0))

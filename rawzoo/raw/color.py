@@ -213,7 +213,7 @@ def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.fl
 
 def _green_one(neutral: npt.ArrayLike) -> npt.NDArray[np.float64]:
     values = np.asarray(neutral, dtype=float)
-    return values / values[1]
+    return np.asarray(values / values[1])
 
 
 def grey_world_neutral(raw: RawImage) -> npt.NDArray[np.float64]:
@@ -232,7 +232,7 @@ def grey_world_neutral(raw: RawImage) -> npt.NDArray[np.float64]:
         step = max(1, max(h, w) // 1024)
         # [cells, n * n]: one row a CFA tile
         cells = mosaic[: h * n, : w * n].reshape(h, n, w, n)[::step, :, ::step].swapaxes(1, 2).reshape(-1, n * n)
-        black, white = np.mean(raw.black_level), np.min(raw.white_level)
+        black, white = np.array(np.mean(raw.black_level)), np.array(np.min(raw.white_level))
         values = np.stack(
             [(cells[:, tile.ravel() == c].mean(axis=1) - black) / (white - black) for c in range(3)], axis=1
         )
@@ -245,10 +245,10 @@ def grey_world_neutral(raw: RawImage) -> npt.NDArray[np.float64]:
 def srgb_encode(linear: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """sRGB transfer function (IEC 61966-2-1), linear 0..1 to encoded 0..1; Display P3 shares it."""
     x = np.clip(np.asarray(linear, dtype=float), 0.0, 1.0)
-    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 0.0031308) ** (1 / 2.4) - 0.055)
+    return np.asarray(np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 0.0031308) ** (1 / 2.4) - 0.055))
 
 
 def srgb_decode(encoded: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Inverse of :func:`srgb_encode`."""
     y = np.clip(np.asarray(encoded, dtype=float), 0.0, 1.0)
-    return np.where(y <= 0.04045, y / 12.92, ((np.maximum(y, 0.04045) + 0.055) / 1.055) ** 2.4)
+    return np.asarray(np.where(y <= 0.04045, y / 12.92, ((np.maximum(y, 0.04045) + 0.055) / 1.055) ** 2.4))
