@@ -1,0 +1,356 @@
+// The ops on the CPU: strips of rows handed to threads, the row functions of this CPU inside.
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "kernels/formulas.h"
+#include "kernels/ops.h"
+#include "kernels/parallel.h"
+#include "kernels/rows.h"
+
+namespace rawzoo::cpu {
+namespace {
+
+constexpr float kUnbounded = std::numeric_limits<float>::infinity();
+constexpr int kChunk = 512;  // pixels per pass through the row functions; what they hold stays in the L1 cache
+
+const void* row_of(const Input& image, int64_t plane, int64_t y) {
+  return static_cast<const char*>(image.data) +
+         (plane * image.plane_stride + y * image.row_stride) * size_of(image.type);
+}
+void* row_of(const Output& image, int64_t plane, int64_t y) {
+  return static_cast<char*>(image.data) + (plane * image.plane_stride + y * image.row_stride) * size_of(image.type);
+}
+
+// The tile's levels of one row, repeated along kLevelRun columns.
+struct RowLevels {
+  float black[kLevelRun], scale[kLevelRun];
+
+  RowLevels(const Levels& levels, int period, int64_t y) {
+    for (int i = 0; i < kLevelRun; ++i) {
+      const int64_t cell = y % period * period + i % period;
+      black[i] = levels.black[cell];
+      scale[i] = levels.scale[cell];
+    }
+  }
+};
+
+std::vector<RowLevels> tile_levels(const Levels& levels, int period) {
+  std::vector<RowLevels> rows;
+  for (int y = 0; y < period; ++y) rows.emplace_back(levels, period, y);
+  return rows;
+}
+
+struct AlignedDelete {
+  void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+};
+using Floats = std::unique_ptr<float[], AlignedDelete>;
+Floats floats(int64_t n) {
+  return Floats(static_cast<float*>(::operator new[](static_cast<size_t>(n) * 4, std::align_val_t{64})));
+}
+
+// The mosaic's rows nearest to where a worker is: balanced, split by column phase, continued beyond both ends. A row is
+// made when first asked for and stays until another takes its slot; rows closer than kSlots never share one.
+class RowRing {
+ public:
+  RowRing(const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip)
+      : mosaic_(mosaic),
+        period_(pattern.period),
+        levels_(tile_levels(levels, pattern.period)),
+        clip_(clip),
+        per_phase_((mosaic.width + period_ - 1) / period_),
+        pitch_((per_phase_ + 2 * kMargin + 15) / 16 * 16),
+        samples_(floats(kSlots * period_ * pitch_)),
+        line_(floats(period_ == 2 ? 0 : mosaic.width)) {
+    std::fill_n(row_in_, kSlots, int64_t{-1});
+  }
+
+  // Columns phase, phase + period, ... of row y, which may lie beyond the edge.
+  const float* get(int64_t y, int phase) {
+    y = extend(y, mosaic_.height);
+    const int slot = static_cast<int>(y % kSlots);
+    if (row_in_[slot] != y) {
+      make(y, slot);
+      row_in_[slot] = y;
+    }
+    return at(slot, phase);
+  }
+
+ private:
+  static constexpr int kSlots = 16, kMargin = 16;
+
+  int64_t extend(int64_t i, int64_t n) const { return period_ == 2 ? mirror(i, n) : continue_by_period(i, n); }
+  float* at(int slot, int phase) { return samples_.get() + (slot * period_ + phase) * pitch_ + kMargin; }
+
+  void make(int64_t y, int slot) {
+    const Rows& kernels = rows();
+    const RowLevels& levels = levels_[y % period_];
+    const void* source = row_of(mosaic_, 0, y);
+    const int64_t width = mosaic_.width;
+    if (period_ == 2) {
+      kernels.split(source, mosaic_.type, width, levels.black, levels.scale, clip_, at(slot, 0), at(slot, 1));
+    } else {
+      kernels.balance(source, mosaic_.type, width, levels.black, levels.scale, clip_, line_.get());
+      for (int phase = 0; phase < period_; ++phase) {
+        float* out = at(slot, phase);
+        for (int64_t x = phase, k = 0; x < width; x += period_, ++k) out[k] = line_[x];
+      }
+    }
+    const auto cell = [&](int64_t x) -> float& {
+      const int64_t shifted = x + 4 * period_;  // positive, so that the division rounds down
+      return at(slot, static_cast<int>(shifted % period_))[shifted / period_ - 4];
+    };
+    for (int64_t x = -2 * period_; x < 0; ++x) cell(x) = cell(extend(x, width));
+    for (int64_t x = width; x < (per_phase_ + 2) * period_; ++x) cell(x) = cell(extend(x, width));
+  }
+
+  const Input& mosaic_;
+  const int period_;
+  const std::vector<RowLevels> levels_;
+  const float clip_;
+  const int64_t per_phase_, pitch_;
+  Floats samples_, line_;
+  int64_t row_in_[kSlots];
+};
+
+// Demosaics row y and calls take(x, n, rgb) for each chunk of pixels [x, x + n).
+template <class Take>
+void bayer_row(RowRing& ring, const Pattern& pattern, Method method, int64_t width, int64_t y, const Take& take) {
+  const int row = static_cast<int>(y % 2);
+  const int parity = pattern.color[2 * row] == 1 ? 1 : 0;
+  const int own = pattern.color[2 * row + parity];
+  BayerWindow window;
+  window.own_parity = parity;
+  for (int i = 0; i < 5; ++i) {
+    window.own[i] = ring.get(y + i - 2, parity);
+    window.other[i] = ring.get(y + i - 2, 1 - parity);
+  }
+  alignas(64) float buffer[3][kChunk];
+  const float* rgb[3] = {buffer[0], buffer[1], buffer[2]};
+  for (int64_t x = 0; x < width; x += kChunk) {
+    const int64_t n = std::min<int64_t>(kChunk, width - x);
+    rows().bayer(method, window, x / 2, (n + 1) / 2, buffer[own], buffer[1], buffer[2 - own]);
+    take(x, n, rgb);
+  }
+}
+
+// The taps of X-Trans bilinear for each cell of the tile and colour; row and column are offsets from the cell.
+struct XTransTaps {
+  struct Tap {
+    int dy, dx;
+    float weight;
+  };
+  std::vector<Tap> taps[6][6][3];
+
+  explicit XTransTaps(const Pattern& pattern) {
+    for (int row = 0; row < 6; ++row)
+      for (int column = 0; column < 6; ++column)
+        for (int color = 0; color < 3; ++color) {
+          auto& list = taps[row][column][color];
+          const int r = window_radius(pattern, row, column, color);
+          int sum = 0;
+          for (int dy = -r; dy <= r; ++dy)
+            for (int dx = -r; dx <= r; ++dx) {
+              if (pattern.color[(row + dy + 6) % 6 * 6 + (column + dx + 6) % 6] != color) continue;
+              list.push_back({dy, dx, static_cast<float>(window_weight(r, dy, dx))});
+              sum += window_weight(r, dy, dx);
+            }
+          for (Tap& tap : list) tap.weight /= static_cast<float>(sum);
+        }
+  }
+};
+
+template <class Take>
+void xtrans_row(RowRing& ring, const XTransTaps& taps, int64_t width, int64_t y, const Take& take) {
+  constexpr int kPixels = kChunk / 6 * 6;
+  alignas(64) float buffer[3][kPixels];
+  const float* rgb[3] = {buffer[0], buffer[1], buffer[2]};
+  Taps list[6][3];
+  for (int column = 0; column < 6; ++column)
+    for (int color = 0; color < 3; ++color) {
+      Taps& to = list[column][color];
+      to.count = -1;  // the first becomes the base
+      for (const auto& tap : taps.taps[y % 6][column][color]) {
+        const int x = column + tap.dx + 6;
+        const float* samples = ring.get(y + tap.dy, x % 6) + (x / 6 - 1);
+        if (to.count < 0) {
+          to.base = samples;
+        } else {
+          to.tap[to.count] = samples;
+          to.weight[to.count] = tap.weight;
+        }
+        ++to.count;
+      }
+    }
+  for (int64_t x = 0; x < width; x += kPixels) {
+    const int64_t n = std::min<int64_t>(kPixels, width - x);
+    for (int column = 0; column < 6; ++column)
+      for (int color = 0; color < 3; ++color)
+        rows().weighted_mean(list[column][color], x / 6, (n + 5) / 6, buffer[color] + column);
+    take(x, n, rgb);
+  }
+}
+
+// Demosaics in strips and calls take(y, x, n, rgb) for each chunk of pixels.
+template <class Take>
+void demosaic_strips(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels,
+                     float clip, Method method, const Take& take) {
+  std::unique_ptr<const XTransTaps> taps(pattern.period == 6 ? new XTransTaps(pattern) : nullptr);
+  parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
+    RowRing ring(mosaic, pattern, levels, clip);
+    for (int64_t begin, end; strips.next(begin, end);)
+      for (int64_t y = begin; y < end; ++y) {
+        const auto take_row = [&](int64_t x, int64_t n, const float* const* rgb) { take(y, x, n, rgb); };
+        if (taps)
+          xtrans_row(ring, *taps, mosaic.width, y, take_row);
+        else
+          bayer_row(ring, pattern, method, mosaic.width, y, take_row);
+      }
+  });
+}
+
+// Writes chunks of linear RGB to the picture.
+class ToneWriter {
+ public:
+  ToneWriter(const Tone& tone, const Output& picture) : tone_(tone), picture_(picture) {
+    if (picture.type != DType::u8) return;
+    table_.resize(kByteTableSize);
+    for (int i = 0; i < kByteTableSize; ++i) {
+      const float v = static_cast<float>(i) / (kByteTableSize - 1);
+      table_[i] = static_cast<uint8_t>(255.0f * clamp01(tone.curve ? interpolate(tone.curve, tone.curve_size, v) : v) + 0.5f);
+    }
+  }
+
+  void operator()(int64_t y, int64_t x, int64_t n, const float* const* rgb) const {
+    char* out = static_cast<char*>(row_of(picture_, 0, y)) + 3 * x * size_of(picture_.type);
+    if (picture_.type == DType::u8)
+      rows().tone_u8(rgb, n, tone_.matrix, table_.data(), reinterpret_cast<uint8_t*>(out));
+    else if (picture_.type == DType::u16)
+      rows().tone_u16(rgb, n, tone_, reinterpret_cast<uint16_t*>(out));
+    else
+      rows().tone_f32(rgb, n, tone_.matrix, reinterpret_cast<float*>(out));
+  }
+
+ private:
+  const Tone& tone_;
+  const Output& picture_;
+  std::vector<uint8_t> table_;
+};
+
+// Calls work(begin, count) for pieces of 0..n.
+template <class Work>
+void pieces(const Execution& run, int64_t n, const Work& work) {
+  parallel(n, int64_t{1} << 17, run.threads, [&](Strips& strips) {
+    for (int64_t begin, end; strips.next(begin, end);) work(begin, end - begin);
+  });
+}
+
+}  // namespace
+
+void pack(const Execution& run, const Input& mosaic, const Levels& levels, const int plane_of[4],
+          const Output& planes) {
+  const Rows& kernels = rows();
+  const auto tile = tile_levels(levels, 2);
+  parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
+    alignas(64) float buffer[2][kChunk / 2];
+    for (int64_t begin, end; strips.next(begin, end);)
+      for (int64_t y = begin; y < end; ++y) {
+        const RowLevels& row = tile[y % 2];
+        const auto* in = static_cast<const char*>(row_of(mosaic, 0, y));
+        char* out[2];
+        for (int i = 0; i < 2; ++i) out[i] = static_cast<char*>(row_of(planes, plane_of[y % 2 * 2 + i], y / 2));
+        if (planes.type == DType::f32) {
+          kernels.split(in, mosaic.type, mosaic.width, row.black, row.scale, kUnbounded,
+                        reinterpret_cast<float*>(out[0]), reinterpret_cast<float*>(out[1]));
+          continue;
+        }
+        for (int64_t x = 0; x < mosaic.width; x += kChunk) {
+          const int64_t n = std::min<int64_t>(kChunk, mosaic.width - x);
+          kernels.split(in + x * size_of(mosaic.type), mosaic.type, n, row.black, row.scale, kUnbounded, buffer[0],
+                        buffer[1]);
+          for (int i = 0; i < 2; ++i)
+            kernels.store(buffer[i], planes.type, n / 2, out[i] + x / 2 * size_of(planes.type));
+        }
+      }
+  });
+}
+
+void unpack(const Execution& run, const Input& planes, const Levels& levels, const int plane_of[4],
+            const Output& mosaic) {
+  const Rows& kernels = rows();
+  Levels inverse = levels;
+  for (float& scale : inverse.scale) scale = 1.0f / scale;
+  const auto tile = tile_levels(inverse, 2);
+  parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
+    alignas(64) float buffer[2][kChunk / 2], merged[kChunk];
+    for (int64_t begin, end; strips.next(begin, end);)
+      for (int64_t y = begin; y < end; ++y) {
+        const RowLevels& row = tile[y % 2];
+        char* out = static_cast<char*>(row_of(mosaic, 0, y));
+        for (int64_t x = 0; x < mosaic.width; x += kChunk) {
+          const int64_t n = std::min<int64_t>(kChunk, mosaic.width - x);
+          for (int i = 0; i < 2; ++i)
+            kernels.load(static_cast<const char*>(row_of(planes, plane_of[y % 2 * 2 + i], y / 2)) +
+                             x / 2 * size_of(planes.type),
+                         planes.type, n / 2, buffer[i]);
+          kernels.merge(buffer[0], buffer[1], n / 2, row.black, row.scale, merged);
+          kernels.store(merged, mosaic.type, n, out + x * size_of(mosaic.type));
+        }
+      }
+  });
+}
+
+void white_balance(const Execution& run, const Input& mosaic, int period, const Levels& levels, float clip,
+                   const Output& balanced) {
+  const auto tile = tile_levels(levels, period);
+  parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
+    for (int64_t begin, end; strips.next(begin, end);)
+      for (int64_t y = begin; y < end; ++y) {
+        const RowLevels& row = tile[y % period];
+        rows().balance(row_of(mosaic, 0, y), mosaic.type, mosaic.width, row.black, row.scale, clip,
+                       static_cast<float*>(row_of(balanced, 0, y)));
+      }
+  });
+}
+
+void anscombe(const Execution& run, const float* x, int64_t n, const Noise& noise, float* y) {
+  pieces(run, n, [&](int64_t begin, int64_t count) { rows().anscombe(x + begin, count, noise, y + begin); });
+}
+
+void inverse_anscombe(const Execution& run, const float* y, int64_t n, const Noise& noise, Inverse inverse, float* x) {
+  pieces(run, n,
+         [&](int64_t begin, int64_t count) { rows().inverse_anscombe(y + begin, count, noise, inverse, x + begin); });
+}
+
+void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern, Method method, const Output& rgb) {
+  Levels identity;
+  std::fill_n(identity.black, 36, 0.0f);
+  std::fill_n(identity.scale, 36, 1.0f);
+  demosaic_strips(run, mosaic, pattern, identity, kUnbounded, method,
+                  [&](int64_t y, int64_t x, int64_t n, const float* const* chunk) {
+                    for (int c = 0; c < 3; ++c)
+                      std::memcpy(static_cast<float*>(row_of(rgb, c, y)) + x, chunk[c], static_cast<size_t>(n) * 4);
+                  });
+}
+
+void develop(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
+             Method method, const Tone& tone, const Output& picture) {
+  demosaic_strips(run, mosaic, pattern, levels, clip, method, ToneWriter(tone, picture));
+}
+
+void render(const Execution& run, const Input& rgb, const Tone& tone, const Output& picture) {
+  const ToneWriter write(tone, picture);
+  parallel(rgb.height, strip_rows(rgb.width), run.threads, [&](Strips& strips) {
+    for (int64_t begin, end; strips.next(begin, end);)
+      for (int64_t y = begin; y < end; ++y) {
+        const float* chunk[3];
+        for (int c = 0; c < 3; ++c) chunk[c] = static_cast<const float*>(row_of(rgb, c, y));
+        write(y, 0, rgb.width, chunk);
+      }
+  });
+}
+
+}  // namespace rawzoo::cpu

@@ -1,0 +1,314 @@
+#include "kernels/rows.h"
+
+#include <cstring>
+
+#include "kernels/formulas.h"
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+#if defined(__clang__)
+#define RAWZOO_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define RAWZOO_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define RAWZOO_INDEPENDENT
+#endif
+
+#define RAWZOO_CONCAT_(a, b) a##b
+#define RAWZOO_CONCAT(a, b) RAWZOO_CONCAT_(a, b)
+#define RAWZOO_STRING_(a) #a
+#define RAWZOO_STRING(a) RAWZOO_STRING_(a)
+
+// This file is compiled several times with different instruction sets, so it must emit no function that the linker
+// could share between them: everything is local, and nothing of the standard library is instantiated.
+namespace rawzoo {
+namespace {
+
+template <class T>
+void balance_row(const T* in, int64_t width, const float* black, const float* scale, float clip, float* out) {
+  int64_t x = 0;
+  for (; x + kLevelRun <= width; x += kLevelRun) {
+    RAWZOO_INDEPENDENT
+    for (int i = 0; i < kLevelRun; ++i)
+      out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
+  }
+  for (int i = 0; x + i < width; ++i) out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
+}
+
+void balance_any(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip,
+                 float* out) {
+  if (type == DType::u16)
+    balance_row(static_cast<const uint16_t*>(in), width, black, scale, clip, out);
+  else
+    balance_row(static_cast<const float*>(in), width, black, scale, clip, out);
+}
+
+template <class T>
+void split_row(const T* in, int64_t width, const float* black, const float* scale, float clip, float* even,
+               float* odd) {
+  const float black0 = black[0], black1 = black[1], scale0 = scale[0], scale1 = scale[1];
+  const int64_t pairs = width / 2;
+  RAWZOO_INDEPENDENT
+  for (int64_t k = 0; k < pairs; ++k) {
+    even[k] = balance(static_cast<float>(in[2 * k]), black0, scale0, clip);
+    odd[k] = balance(static_cast<float>(in[2 * k + 1]), black1, scale1, clip);
+  }
+  if (width % 2) even[pairs] = balance(static_cast<float>(in[width - 1]), black0, scale0, clip);
+}
+
+void split_any(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip,
+               float* even, float* odd) {
+  if (type == DType::u16)
+    split_row(static_cast<const uint16_t*>(in), width, black, scale, clip, even, odd);
+  else
+    split_row(static_cast<const float*>(in), width, black, scale, clip, even, odd);
+}
+
+void merge_row(const float* even, const float* odd, int64_t pairs, const float* black, const float* scale, float* out) {
+  const float black0 = black[0], black1 = black[1], scale0 = scale[0], scale1 = scale[1];
+  RAWZOO_INDEPENDENT
+  for (int64_t k = 0; k < pairs; ++k) {
+    out[2 * k] = even[k] * scale0 + black0;
+    out[2 * k + 1] = odd[k] * scale1 + black1;
+  }
+}
+
+// IEEE binary16 and bfloat16, round to nearest even, in integer arithmetic that vectorises anywhere.
+
+RAWZOO_INLINE uint32_t bits_of(float v) {
+  uint32_t u;
+  memcpy(&u, &v, 4);
+  return u;
+}
+RAWZOO_INLINE float float_of(uint32_t u) {
+  float v;
+  memcpy(&v, &u, 4);
+  return v;
+}
+
+RAWZOO_INLINE uint16_t to_half(float v) {
+  const uint32_t sign = bits_of(v) >> 16 & 0x8000u;
+  const uint32_t u = bits_of(v) & 0x7fffffffu;
+  const uint32_t normal = (u + 0xfffu + (u >> 13 & 1u) - 0x38000000u) >> 13;
+  // Adding 0.5 leaves a subnormal half in the low bits, rounded by the floating-point unit.
+  const uint32_t subnormal = bits_of(float_of(u) + 0.5f) - 0x3f000000u;
+  uint32_t half = u < 0x38800000u ? subnormal : normal;
+  half = u >= 0x477ff000u ? 0x7c00u : half;  // rounds to 65536: infinity
+  half = u > 0x7f800000u ? 0x7e00u : half;
+  return static_cast<uint16_t>(sign | half);
+}
+
+RAWZOO_INLINE float from_half(uint16_t h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
+  const uint32_t u = h & 0x7fffu;
+  const uint32_t finite = u < 0x400u ? bits_of(static_cast<float>(static_cast<int32_t>(u)) * 5.9604644775390625e-8f)
+                                     : (u << 13) + 0x38000000u;
+  return float_of(sign | (u >= 0x7c00u ? (u << 13) + 0x70000000u : finite));
+}
+
+RAWZOO_INLINE uint16_t to_bfloat(float v) {
+  const uint32_t u = bits_of(v);
+  const uint32_t rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16 | 0x40u) : rounded);
+}
+
+void store_half(const float* in, int64_t n, uint16_t* out) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= n; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
+                     _mm256_cvtps_ph(_mm256_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#endif
+  RAWZOO_INDEPENDENT
+  for (int64_t j = i; j < n; ++j) out[j] = to_half(in[j]);
+}
+
+void load_half(const uint16_t* in, int64_t n, float* out) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in + i))));
+#endif
+  RAWZOO_INDEPENDENT
+  for (int64_t j = i; j < n; ++j) out[j] = from_half(in[j]);
+}
+
+void store_any(const float* in, DType type, int64_t n, void* out) {
+  auto* words = static_cast<uint16_t*>(out);
+  if (type == DType::f32) {
+    memcpy(out, in, static_cast<size_t>(n) * 4);
+  } else if (type == DType::f16) {
+    store_half(in, n, words);
+  } else if (type == DType::bf16) {
+    RAWZOO_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) words[i] = to_bfloat(in[i]);
+  } else {
+    RAWZOO_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) words[i] = round_u16(in[i]);
+  }
+}
+
+void load_any(const void* in, DType type, int64_t n, float* out) {
+  auto* words = static_cast<const uint16_t*>(in);
+  if (type == DType::f32) {
+    memcpy(out, in, static_cast<size_t>(n) * 4);
+  } else if (type == DType::f16) {
+    load_half(words, n, out);
+  } else {
+    RAWZOO_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) out[i] = float_of(static_cast<uint32_t>(words[i]) << 16);
+  }
+}
+
+template <Method method, int parity>
+void bayer_row(const BayerWindow& window, int64_t first, int64_t pairs, float* own_out, float* green_out,
+               float* opposite_out) {
+  // In the rows above and below, `own` columns hold green and `other` columns the opposite colour.
+  const float* own_n2 = window.own[0] + first;
+  const float* green_n = window.own[1] + first;
+  const float* own = window.own[2] + first;
+  const float* green_s = window.own[3] + first;
+  const float* own_s2 = window.own[4] + first;
+  const float* green_n2 = window.other[0] + first;
+  const float* opposite_n = window.other[1] + first;
+  const float* green = window.other[2] + first;
+  const float* opposite_s = window.other[3] + first;
+  const float* green_s2 = window.other[4] + first;
+  // Index, in the other parity, of the sample left of index 0.
+  constexpr int of_own = parity == 0 ? -1 : 0, of_green = -1 - of_own;
+  RAWZOO_INDEPENDENT
+  for (int64_t k = 0; k < pairs; ++k) {
+    const int64_t left = k + of_own, right = left + 1;
+    const float green_sum = (green_n[k] + green_s[k]) + (green[left] + green[right]);
+    const float opposite_sum =
+        (opposite_n[left] + opposite_n[right]) + (opposite_s[left] + opposite_s[right]);
+    const int64_t west = k + of_green, east = west + 1;
+    const float row_sum = own[west] + own[east];
+    const float column_sum = opposite_n[k] + opposite_s[k];
+    float own_site_green, own_site_opposite, green_site_own, green_site_opposite;
+    if (method == Method::malvar) {
+      const float own_cross = (own_n2[k] + own_s2[k]) + (own[k - 1] + own[k + 1]);
+      own_site_green = malvar_green(own[k], own_cross, green_sum);
+      own_site_opposite = malvar_opposite(own[k], own_cross, opposite_sum);
+      const float diagonal = (green_n[west] + green_n[east]) + (green_s[west] + green_s[east]);
+      const float row_green = green[k - 1] + green[k + 1];
+      const float column_green = green_n2[k] + green_s2[k];
+      green_site_own = malvar_at_green(green[k], row_sum, diagonal, row_green, column_green);
+      green_site_opposite = malvar_at_green(green[k], column_sum, diagonal, column_green, row_green);
+    } else {
+      own_site_green = 0.25f * green_sum;
+      own_site_opposite = 0.25f * opposite_sum;
+      green_site_own = 0.5f * row_sum;
+      green_site_opposite = 0.5f * column_sum;
+    }
+    own_out[2 * k + parity] = own[k];
+    own_out[2 * k + 1 - parity] = green_site_own;
+    green_out[2 * k + parity] = own_site_green;
+    green_out[2 * k + 1 - parity] = green[k];
+    opposite_out[2 * k + parity] = own_site_opposite;
+    opposite_out[2 * k + 1 - parity] = green_site_opposite;
+  }
+}
+
+void bayer_any(Method method, const BayerWindow& window, int64_t first, int64_t pairs, float* own, float* green,
+               float* opposite) {
+  const auto function = method == Method::malvar
+                            ? (window.own_parity ? bayer_row<Method::malvar, 1> : bayer_row<Method::malvar, 0>)
+                            : (window.own_parity ? bayer_row<Method::bilinear, 1> : bayer_row<Method::bilinear, 0>);
+  function(window, first, pairs, own, green, opposite);
+}
+
+void weighted_mean(const Taps& taps, int64_t first, int64_t n, float* out) {
+  constexpr int kBlock = 64;
+  float sum[kBlock];
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int m = n - i < kBlock ? static_cast<int>(n - i) : kBlock;
+    const float* base = taps.base + first + i;
+    for (int j = 0; j < m; ++j) sum[j] = base[j];
+    for (int t = 0; t < taps.count; ++t) {
+      const float* tap = taps.tap[t] + first + i;
+      const float weight = taps.weight[t];
+      RAWZOO_INDEPENDENT
+      for (int j = 0; j < m; ++j) sum[j] += weight * (tap[j] - base[j]);
+    }
+    for (int j = 0; j < m; ++j) out[6 * (i + j)] = sum[j];
+  }
+}
+
+RAWZOO_INLINE float dot(const float* matrix, float r, float g, float b) {
+  return (matrix[0] * r + matrix[1] * g) + matrix[2] * b;
+}
+
+void tone_u8(const float* const* rgb, int64_t n, const float* matrix, const uint8_t* table, uint8_t* out) {
+  constexpr int kBlock = 256;
+  constexpr float kLast = kByteTableSize - 1;
+  int32_t index[3][kBlock];
+  for (int64_t x = 0; x < n; x += kBlock) {
+    const int m = n - x < kBlock ? static_cast<int>(n - x) : kBlock;
+    const float *r = rgb[0] + x, *g = rgb[1] + x, *b = rgb[2] + x;
+    RAWZOO_INDEPENDENT
+    for (int i = 0; i < m; ++i) {
+      index[0][i] = static_cast<int32_t>(clamp01(dot(matrix, r[i], g[i], b[i])) * kLast + 0.5f);
+      index[1][i] = static_cast<int32_t>(clamp01(dot(matrix + 3, r[i], g[i], b[i])) * kLast + 0.5f);
+      index[2][i] = static_cast<int32_t>(clamp01(dot(matrix + 6, r[i], g[i], b[i])) * kLast + 0.5f);
+    }
+    uint8_t* pixel = out + 3 * x;
+    for (int i = 0; i < m; ++i)
+      for (int c = 0; c < 3; ++c) pixel[3 * i + c] = table[index[c][i]];
+  }
+}
+
+template <bool curved>
+void tone_words(const float* const* rgb, int64_t n, const Tone& tone, uint16_t* out) {
+  const float *r = rgb[0], *g = rgb[1], *b = rgb[2], *curve = tone.curve;
+  const int64_t size = tone.curve_size;
+  RAWZOO_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i)
+    for (int c = 0; c < 3; ++c) {
+      const float v = dot(tone.matrix + 3 * c, r[i], g[i], b[i]);
+      out[3 * i + c] = round_u16(65535.0f * (curved ? interpolate(curve, size, v) : clamp01(v)));
+    }
+}
+
+void tone_u16(const float* const* rgb, int64_t n, const Tone& tone, uint16_t* out) {
+  (tone.curve ? tone_words<true> : tone_words<false>)(rgb, n, tone, out);
+}
+
+void tone_f32(const float* const* rgb, int64_t n, const float* matrix, float* out) {
+  const float *r = rgb[0], *g = rgb[1], *b = rgb[2];
+  RAWZOO_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i)
+    for (int c = 0; c < 3; ++c) out[3 * i + c] = dot(matrix + 3 * c, r[i], g[i], b[i]);
+}
+
+void anscombe_row(const float* x, int64_t n, const Noise& noise, float* y) {
+  const float offset = noise.offset, scale = 1.0f / noise.gain, ratio = noise.sigma / noise.gain;
+  const float shift = 0.375f + ratio * ratio;
+  RAWZOO_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
+}
+
+void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse inverse, float* x) {
+  const float offset = noise.offset, gain = noise.gain, ratio = noise.sigma / noise.gain;
+  const float variance = ratio * ratio;
+  if (inverse == Inverse::exact) {
+    RAWZOO_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) x[i] = (exact_unbiased(y[i]) - variance) * gain + offset;
+  } else {
+    const float shift = (inverse == Inverse::algebraic ? 0.375f : 0.125f) + variance;
+    RAWZOO_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) x[i] = (0.25f * y[i] * y[i] - shift) * gain + offset;
+  }
+}
+
+}  // namespace
+
+extern const Rows RAWZOO_CONCAT(rows_, RAWZOO_ISA);
+const Rows RAWZOO_CONCAT(rows_, RAWZOO_ISA) = {
+    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, merge_row,    load_any,         store_any, bayer_any,
+    weighted_mean,             tone_u8,     tone_u16,  tone_f32,     anscombe_row,     inverse_anscombe_row,
+};
+
+}  // namespace rawzoo

@@ -1,0 +1,64 @@
+// Row functions: the inner loops, compiled once for each instruction set (rows.cpp) and chosen at run time (isa.cpp).
+#pragma once
+
+#include "kernels/types.h"
+
+namespace rawzoo {
+
+// Levels along a row repeat with period 2 or 6; 48 is a multiple of both and of every vector length.
+constexpr int kLevelRun = 48;
+
+// Five balanced rows around the one being demosaiced, [2], each split by column parity. `own` holds the columns in which
+// that row has red or blue, `other` those in which it has green. Readable two samples beyond both ends.
+struct BayerWindow {
+  const float* own[5];
+  const float* other[5];
+  int own_parity;
+};
+
+// Weighted mean of samples at the same index of several arrays, as base + sum of weight * (tap - base).
+struct Taps {
+  const float* base;
+  int count;
+  const float* tap[48];
+  float weight[48];
+};
+
+// A table over linear input 0..1, index rounded. 0.016 of a code apart on a straight line.
+constexpr int kByteTableSize = 16384 + 1;
+
+struct Rows {
+  const char* isa;
+
+  // u16|f32 -> f32: balance() with levels[x % 48].
+  void (*balance)(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip,
+                  float* out);
+  // The same with levels[x % 2], even and odd columns apart; odd gets one sample less where width is odd.
+  void (*split)(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip,
+                float* even, float* odd);
+  // out[2k + i] = in[i][k] * scale[i] + black[i].
+  void (*merge)(const float* even, const float* odd, int64_t pairs, const float* black, const float* scale, float* out);
+  void (*load)(const void* in, DType type, int64_t n, float* out);   // f16|bf16|f32 -> f32
+  void (*store)(const float* in, DType type, int64_t n, void* out);  // f32 -> u16 (rounds, clips)|f16|bf16|f32
+
+  // Pixels 2 * first ... 2 * (first + pairs): the row's own colour, green, and the opposite colour.
+  void (*bayer)(Method method, const BayerWindow& window, int64_t first, int64_t pairs, float* own, float* green,
+                float* opposite);
+  // out[6 * i] = the mean at index first + i.
+  void (*weighted_mean)(const Taps& taps, int64_t first, int64_t n, float* out);
+
+  // Planar linear RGB -> interleaved picture.
+  void (*tone_u8)(const float* const* rgb, int64_t n, const float* matrix, const uint8_t* table, uint8_t* out);
+  void (*tone_u16)(const float* const* rgb, int64_t n, const Tone& tone, uint16_t* out);
+  void (*tone_f32)(const float* const* rgb, int64_t n, const float* matrix, float* out);
+
+  void (*anscombe)(const float* x, int64_t n, const Noise& noise, float* y);
+  void (*inverse_anscombe)(const float* y, int64_t n, const Noise& noise, Inverse inverse, float* x);
+};
+
+// The fastest set this CPU runs, or the one that select_isa chose.
+const Rows& rows();
+// For tests: "baseline", "avx2", "avx512"; false where this build or CPU lacks it.
+bool select_isa(const char* isa);
+
+}  // namespace rawzoo

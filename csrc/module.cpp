@@ -1,0 +1,297 @@
+// The Python module: checks everything that a kernel relies on, releases the GIL, calls it.
+// Compiled twice, as rawzoo._native (CPU) and, with RAWZOO_CUDA, as rawzoo._native_cuda.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "kernels/ops.h"
+#include "tensor.h"
+#if !defined(RAWZOO_CUDA)
+#include "kernels/rows.h"
+#endif
+
+namespace py = pybind11;
+
+namespace rawzoo {
+namespace {
+
+#if defined(RAWZOO_CUDA)
+namespace backend = cuda;
+#else
+namespace backend = cpu;
+#endif
+
+using Floats = std::vector<float>;
+
+// `how` is the number of threads on the CPU and the stream's address on CUDA.
+template <class Kernel>
+void launch(const Tensor& in, Tensor& out, int64_t how, const Kernel& kernel) {
+#if defined(RAWZOO_CUDA)
+  constexpr bool cuda = true;
+#else
+  constexpr bool cuda = false;
+#endif
+  for (const Tensor* tensor : {&in, static_cast<const Tensor*>(&out)})
+    if (tensor->cuda != cuda)
+      throw py::value_error(std::string(tensor->name) + " is not on the " + (cuda ? "GPU" : "CPU") +
+                            ", where this module works.");
+  if (in.device != out.device) throw py::value_error(std::string(out.name) + " is on another GPU than " + in.name + ".");
+  out.require_writable();
+  out.require_apart(in);
+  Execution execution;
+  if (cuda) {
+    execution.device = in.device;
+    execution.stream = reinterpret_cast<void*>(how);
+  } else {
+    if (how < 1) throw py::value_error("the number of threads must be at least 1.");
+    execution.threads = static_cast<int>(std::min<int64_t>(how, 1024));
+  }
+  for (const int64_t size : out.shape)
+    if (size == 0) return;
+  const py::gil_scoped_release released;
+  kernel(execution);
+}
+
+// [H, W], or [C, H, W], or interleaved [H, W, 3] as rows of 3 W samples.
+template <class Planes>
+Planes planes(const Tensor& tensor) {
+  tensor.require_adjacent();
+  const size_t n = tensor.shape.size();
+  return {tensor.data,         tensor.type, n == 3 ? tensor.shape[0] : 1,
+          tensor.shape[n - 2], tensor.shape[n - 1], n == 3 ? tensor.strides[0] : 0,
+          tensor.strides[n - 2]};
+}
+Output interleaved(const Tensor& tensor) {
+  tensor.require_adjacent();
+  if (tensor.shape[1] > 1 && tensor.strides[1] != 3)
+    throw py::value_error(std::string(tensor.name) + " must be contiguous along its last two axes.");
+  return {tensor.data, tensor.type, 1, tensor.shape[0], 3 * tensor.shape[1], 0, tensor.strides[0]};
+}
+
+Pattern parse_pattern(const std::string& cfa) {
+  Pattern pattern{};
+  pattern.period = cfa.size() == 4 ? 2 : 6;
+  if (cfa.size() != 4 && cfa.size() != 36) throw py::value_error("a CFA pattern has 4 or 36 letters.");
+  int count[3] = {};
+  for (size_t i = 0; i < cfa.size(); ++i) {
+    const size_t color = std::string("RGB").find(cfa[i]);
+    if (color == std::string::npos) throw py::value_error("a CFA pattern is made of R, G and B.");
+    pattern.color[i] = static_cast<uint8_t>(color);
+    ++count[color];
+  }
+  const bool bayer = count[0] == 1 && count[1] == 2 && (cfa[0] == 'G') == (cfa[3] == 'G');
+  if (pattern.period == 2 ? !bayer : !(count[0] && count[1] && count[2]))
+    throw py::value_error("a CFA pattern has each colour, and a Bayer pattern its greens on a diagonal.");
+  return pattern;
+}
+
+Levels parse_levels(const Floats& black, const Floats& scale, int period) {
+  Levels levels{};
+  const size_t cells = static_cast<size_t>(period) * period;
+  if (black.size() != cells || scale.size() != cells) throw py::value_error("levels are needed for each cell of the CFA.");
+  std::copy(black.begin(), black.end(), levels.black);
+  std::copy(scale.begin(), scale.end(), levels.scale);
+  return levels;
+}
+
+void require_planes(const std::vector<int>& plane_of) {
+  int seen = 0;
+  for (const int plane : plane_of) seen |= plane >= 0 && plane < 4 ? 1 << plane : 0;
+  if (plane_of.size() != 4 || seen != 15) throw py::value_error("plane_of must name the planes 0 to 3, each once.");
+}
+
+Method parse_method(const std::string& method, const Pattern& pattern) {
+  if (method == "bilinear") return Method::bilinear;
+  if (method == "malvar" && pattern.period == 2) return Method::malvar;
+  throw py::value_error("demosaic method '" + method + "' does not exist for this CFA pattern.");
+}
+
+void require_mosaic(const Tensor& mosaic, const Pattern& pattern) {
+  mosaic.require_type({DType::u16, DType::f32});
+  mosaic.require_shape({-1, -1});
+  if (std::min(mosaic.shape[0], mosaic.shape[1]) < pattern.period)
+    throw py::value_error("a mosaic must be at least as large as one tile of its CFA pattern.");
+}
+
+// A curve is looked at for as long as the kernel runs.
+struct ToneArgument {
+  std::unique_ptr<Tensor> curve;
+  Tone tone{};
+
+  ToneArgument(const Floats& matrix, const py::object& table, const Tensor& out) {
+    if (matrix.size() != 9) throw py::value_error("matrix must have nine elements.");
+    std::copy(matrix.begin(), matrix.end(), tone.matrix);
+    if (table.is_none()) return;
+    curve = std::make_unique<Tensor>("curve", table);
+    curve->require_type({DType::f32});
+    curve->require_shape({-1});
+    curve->require_adjacent();
+    if (curve->shape[0] < 2 || curve->shape[0] > 1 << 24) throw py::value_error("curve must have at least two samples.");
+    if (curve->cuda != out.cuda || curve->device != out.device)
+      throw py::value_error("curve must be on the device of the image.");
+    if (out.type == DType::f32) throw py::value_error("float32 output is linear and takes no curve.");
+    tone.curve = static_cast<const float*>(curve->data);
+    tone.curve_size = curve->shape[0];
+  }
+};
+
+void pack(const py::object& mosaic_, const Floats& black, const Floats& scale, const std::vector<int>& plane_of,
+          const py::object& out_, int64_t how) {
+  const Tensor mosaic("mosaic", mosaic_);
+  Tensor out("out", out_);
+  mosaic.require_type({DType::u16, DType::f32});
+  mosaic.require_shape({-1, -1});
+  if (mosaic.shape[0] % 2 || mosaic.shape[1] % 2) throw py::value_error("a mosaic to pack must have even sides.");
+  out.require_type({DType::f32, DType::f16, DType::bf16});
+  out.require_shape({4, mosaic.shape[0] / 2, mosaic.shape[1] / 2});
+  const Levels levels = parse_levels(black, scale, 2);
+  require_planes(plane_of);
+  const auto from = planes<Input>(mosaic);
+  const auto to = planes<Output>(out);
+  launch(mosaic, out, how, [&](const Execution& run) { backend::pack(run, from, levels, plane_of.data(), to); });
+}
+
+void unpack(const py::object& planes_, const Floats& black, const Floats& scale, const std::vector<int>& plane_of,
+            const py::object& out_, int64_t how) {
+  const Tensor stack("planes", planes_);
+  Tensor out("out", out_);
+  stack.require_type({DType::f32, DType::f16, DType::bf16});
+  stack.require_shape({4, -1, -1});
+  out.require_type({DType::u16, DType::f32});
+  out.require_shape({2 * stack.shape[1], 2 * stack.shape[2]});
+  const Levels levels = parse_levels(black, scale, 2);
+  require_planes(plane_of);
+  const auto from = planes<Input>(stack);
+  const auto to = planes<Output>(out);
+  launch(stack, out, how, [&](const Execution& run) { backend::unpack(run, from, levels, plane_of.data(), to); });
+}
+
+void white_balance(const py::object& mosaic_, int period, const Floats& black, const Floats& scale, float clip,
+                   const py::object& out_, int64_t how) {
+  const Tensor mosaic("mosaic", mosaic_);
+  Tensor out("out", out_);
+  mosaic.require_type({DType::u16, DType::f32});
+  mosaic.require_shape({-1, -1});
+  out.require_type({DType::f32});
+  out.require_shape({mosaic.shape[0], mosaic.shape[1]});
+  if (period != 2 && period != 6) throw py::value_error("the period of a CFA is 2 or 6.");
+  const Levels levels = parse_levels(black, scale, period);
+  const auto from = planes<Input>(mosaic);
+  const auto to = planes<Output>(out);
+  launch(mosaic, out, how,
+         [&](const Execution& run) { backend::white_balance(run, from, period, levels, clip, to); });
+}
+
+// Both Anscombe directions: contiguous float32 of any shape.
+int64_t require_elementwise(const Tensor& in, const Tensor& out, const Noise& noise) {
+  for (const Tensor* tensor : {&in, &out}) {
+    tensor->require_type({DType::f32});
+    int64_t contiguous = 1;
+    for (size_t i = tensor->shape.size(); i-- > 0; contiguous *= tensor->shape[i])
+      if (tensor->shape[i] > 1 && tensor->strides[i] != contiguous)
+        throw py::value_error(std::string(tensor->name) + " must be contiguous.");
+  }
+  if (in.shape != out.shape) throw py::value_error("out must have the shape of the input.");
+  if (!(noise.gain > 0)) throw py::value_error("gain must be positive.");
+  int64_t n = 1;
+  for (const int64_t size : in.shape) n *= size;
+  return n;
+}
+
+void anscombe(const py::object& x_, float gain, float sigma, float offset, const py::object& out_, int64_t how) {
+  const Tensor x("x", x_);
+  Tensor out("out", out_);
+  const Noise noise{gain, sigma, offset};
+  const int64_t n = require_elementwise(x, out, noise);
+  launch(x, out, how, [&](const Execution& run) {
+    backend::anscombe(run, static_cast<const float*>(x.data), n, noise, static_cast<float*>(out.data));
+  });
+}
+
+void inverse_anscombe(const py::object& y_, float gain, float sigma, float offset, const std::string& method,
+                      const py::object& out_, int64_t how) {
+  const Tensor y("y", y_);
+  Tensor out("out", out_);
+  const Noise noise{gain, sigma, offset};
+  const int64_t n = require_elementwise(y, out, noise);
+  if (method != "algebraic" && method != "asymptotic" && method != "exact")
+    throw py::value_error("inverse method '" + method + "' does not exist.");
+  const Inverse inverse = method == "exact"       ? Inverse::exact
+                          : method == "algebraic" ? Inverse::algebraic
+                                                  : Inverse::asymptotic;
+  launch(y, out, how, [&](const Execution& run) {
+    backend::inverse_anscombe(run, static_cast<const float*>(y.data), n, noise, inverse,
+                              static_cast<float*>(out.data));
+  });
+}
+
+void demosaic(const py::object& mosaic_, const std::string& cfa, const std::string& method, const py::object& out_,
+              int64_t how) {
+  const Tensor mosaic("mosaic", mosaic_);
+  Tensor out("out", out_);
+  const Pattern pattern = parse_pattern(cfa);
+  const Method chosen = parse_method(method, pattern);
+  require_mosaic(mosaic, pattern);
+  out.require_type({DType::f32});
+  out.require_shape({3, mosaic.shape[0], mosaic.shape[1]});
+  const auto from = planes<Input>(mosaic);
+  const auto to = planes<Output>(out);
+  launch(mosaic, out, how, [&](const Execution& run) { backend::demosaic(run, from, pattern, chosen, to); });
+}
+
+void develop(const py::object& mosaic_, const std::string& cfa, const Floats& black, const Floats& scale, float clip,
+             const std::string& method, const Floats& matrix, const py::object& curve, const py::object& out_,
+             int64_t how) {
+  const Tensor mosaic("mosaic", mosaic_);
+  Tensor out("out", out_);
+  const Pattern pattern = parse_pattern(cfa);
+  const Method chosen = parse_method(method, pattern);
+  const Levels levels = parse_levels(black, scale, pattern.period);
+  require_mosaic(mosaic, pattern);
+  out.require_type({DType::u8, DType::u16, DType::f32});
+  out.require_shape({mosaic.shape[0], mosaic.shape[1], 3});
+  const ToneArgument tone(matrix, curve, out);
+  if (tone.curve) out.require_apart(*tone.curve);
+  const auto from = planes<Input>(mosaic);
+  const auto to = interleaved(out);
+  launch(mosaic, out, how, [&](const Execution& run) {
+    backend::develop(run, from, pattern, levels, clip, chosen, tone.tone, to);
+  });
+}
+
+void render(const py::object& rgb_, const Floats& matrix, const py::object& curve, const py::object& out_,
+            int64_t how) {
+  const Tensor rgb("rgb", rgb_);
+  Tensor out("out", out_);
+  rgb.require_type({DType::f32});
+  rgb.require_shape({3, -1, -1});
+  out.require_type({DType::u8, DType::u16, DType::f32});
+  out.require_shape({rgb.shape[1], rgb.shape[2], 3});
+  const ToneArgument tone(matrix, curve, out);
+  if (tone.curve) out.require_apart(*tone.curve);
+  const auto from = planes<Input>(rgb);
+  const auto to = interleaved(out);
+  launch(rgb, out, how, [&](const Execution& run) { backend::render(run, from, tone.tone, to); });
+}
+
+}  // namespace
+}  // namespace rawzoo
+
+#if defined(RAWZOO_CUDA)
+PYBIND11_MODULE(_native_cuda, m) {
+#else
+PYBIND11_MODULE(_native, m) {
+  m.def("isa", [] { return rawzoo::rows().isa; });
+  m.def("select_isa", &rawzoo::select_isa);
+#endif
+  m.def("pack", &rawzoo::pack);
+  m.def("unpack", &rawzoo::unpack);
+  m.def("white_balance", &rawzoo::white_balance);
+  m.def("anscombe", &rawzoo::anscombe);
+  m.def("inverse_anscombe", &rawzoo::inverse_anscombe);
+  m.def("demosaic", &rawzoo::demosaic);
+  m.def("develop", &rawzoo::develop);
+  m.def("render", &rawzoo::render);
+}
