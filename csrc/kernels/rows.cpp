@@ -16,6 +16,13 @@
 #define RAWZOO_INDEPENDENT
 #endif
 
+// Inside a loop of table look-ups: plain loads are faster than the gathers a compiler would make of them.
+#if defined(__GNUC__)
+#define RAWZOO_SCALAR __asm__ volatile("")
+#else
+#define RAWZOO_SCALAR
+#endif
+
 #define RAWZOO_CONCAT_(a, b) a##b
 #define RAWZOO_CONCAT(a, b) RAWZOO_CONCAT_(a, b)
 #define RAWZOO_STRING_(a) #a
@@ -262,14 +269,42 @@ void tone_u8(const float* const* rgb, int64_t n, const float* matrix, const uint
 
 template <bool curved>
 void tone_words(const float* const* rgb, int64_t n, const Tone& tone, uint16_t* out) {
-  const float *r = rgb[0], *g = rgb[1], *b = rgb[2], *curve = tone.curve;
-  const int64_t size = tone.curve_size;
-  RAWZOO_INDEPENDENT
-  for (int64_t i = 0; i < n; ++i)
+  constexpr int kBlock = 256;
+  float low[kBlock], high[kBlock], fraction[kBlock];
+  int32_t index[kBlock], code[3][kBlock];
+  const float* curve = tone.curve;
+  const float last = static_cast<float>(tone.curve_size - 1);
+  const auto last_interval = static_cast<int32_t>(tone.curve_size - 2);
+  for (int64_t x = 0; x < n; x += kBlock) {
+    const int m = n - x < kBlock ? static_cast<int>(n - x) : kBlock;
+    const float *r = rgb[0] + x, *g = rgb[1] + x, *b = rgb[2] + x;
     for (int c = 0; c < 3; ++c) {
-      const float v = dot(tone.matrix + 3 * c, r[i], g[i], b[i]);
-      out[3 * i + c] = round_u16(65535.0f * (curved ? interpolate(curve, size, v) : clamp01(v)));
+      const float* matrix = tone.matrix + 3 * c;
+      RAWZOO_INDEPENDENT
+      for (int i = 0; i < m; ++i) {
+        const float v = clamp01(dot(matrix, r[i], g[i], b[i]));
+        if (curved) {
+          const float at = v * last;
+          const auto k = static_cast<int32_t>(at);
+          index[i] = k < last_interval ? k : last_interval;
+          fraction[i] = at - static_cast<float>(index[i]);
+        } else {
+          code[c][i] = round_u16(65535.0f * v);
+        }
+      }
+      if (!curved) continue;
+      for (int i = 0; i < m; ++i) {
+        low[i] = curve[index[i]];
+        high[i] = curve[index[i] + 1];
+        RAWZOO_SCALAR;
+      }
+      RAWZOO_INDEPENDENT
+      for (int i = 0; i < m; ++i) code[c][i] = round_u16(65535.0f * (low[i] + fraction[i] * (high[i] - low[i])));
     }
+    uint16_t* pixel = out + 3 * x;
+    for (int i = 0; i < m; ++i)
+      for (int c = 0; c < 3; ++c) pixel[3 * i + c] = static_cast<uint16_t>(code[c][i]);
+  }
 }
 
 void tone_u16(const float* const* rgb, int64_t n, const Tone& tone, uint16_t* out) {
