@@ -150,7 +150,7 @@ def _machine() -> Iterator[Finding]:
 
     folder = cache_folder()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    writable = os.access(existing, os.W_OK)
+    writable = existing.is_dir() and os.access(existing, os.W_OK)
     problem = "" if writable else " cannot be written; set RAWZOO_CACHE to a folder that can"
     yield Finding("cache", "weights", f"{folder}{problem}", broken=not writable)
     try:

@@ -7,9 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
-from typing import Any, Literal
-
-Domain = Literal["mosaic", "packed", "camera-rgb"]
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class ModelCard:
             in evaluation form. Imported only when the model is loaded.
         config: keyword arguments of the factory.
         summary: one sentence.
-        input: domain of the input tensor (see :mod:`rawzoo.tasks`).
-        output: domain of the output tensor.
+        input: domain of the input tensor, one of the task's (``mosaic``, ``packed``; see :mod:`rawzoo.tasks`).
+        output: domain of the output tensor, one of the task's (``camera-rgb``).
         cfa: what mosaics it takes: ``"bayer"`` (any of the four phases), ``"xtrans"``, ``"any"``, or one pattern such
             as ``"RGGB"`` (other Bayer phases are cropped to it).
         scale: output pixels per input-tensor pixel, along both axes.
@@ -67,8 +65,8 @@ class ModelCard:
     architecture: str
     config: Mapping[str, Any] = field(default_factory=dict)
     summary: str = ""
-    input: Domain = "mosaic"
-    output: Domain = "camera-rgb"
+    input: str = "mosaic"
+    output: str = "camera-rgb"
     cfa: str = "any"
     scale: Fraction = Fraction(1)
     period: int = 1
@@ -115,7 +113,7 @@ def problems(card: object) -> list[str]:
         if not fine:
             found.append(phrase)
 
-    texts = [f.name for f in fields(card) if f.type in ("str", "Domain")]
+    texts = [f.name for f in fields(card) if f.type == "str"]
     lists = ("dtypes", "conditioning", "formats")
     for name in texts:
         check(isinstance(getattr(card, name), str), f"{name} must be a string, not {getattr(card, name)!r}")

@@ -266,7 +266,7 @@ class PluginManager:
         summary = type(error).__name__ + (f": {lines[0]}" if lines else "")
         text = "".join(traceback.format_exception(error))
         self.failures.append(PluginFailure(origin.name, origin.distribution, origin.version, phase, summary, text))
-        _log.warning("plugin %s (%s) left out, %s failed: %s", origin.name, origin, phase, summary)
+        _log.warning("rawzoo: plugin %s (%s) left out, %s failed: %s", origin.name, origin, phase, summary)
 
 
 def _both(kind: Kind, name: str, first: str, second: Origin) -> str:

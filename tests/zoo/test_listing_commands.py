@@ -139,4 +139,4 @@ def test_warning_is_one_line_on_standard_error(tmp_path):
     write_plugin(tmp_path, "broken-zoo", "raise RuntimeError('no luck')")
     output, errors = python("import rawzoo; print(len(rawzoo.models()))", tmp_path)
     assert int(output) >= 2
-    assert errors == "plugin plugin (broken-zoo 1.0) left out, import failed: RuntimeError: no luck\n"
+    assert errors == "rawzoo: plugin plugin (broken-zoo 1.0) left out, import failed: RuntimeError: no luck\n"

@@ -68,7 +68,7 @@ def test_failure_is_reported_and_harms_nobody(install, warned, source, phase, me
     assert "\n" not in failure.error
     assert "Traceback" in failure.traceback
     (line,) = warned()
-    assert line == f"plugin plugin (broken-zoo 1.0) left out, {phase} failed: {failure.error}"
+    assert line == f"rawzoo: plugin plugin (broken-zoo 1.0) left out, {phase} failed: {failure.error}"
     with pytest.raises(UsageError, match=r"Left out because of errors: broken-zoo; see `rawzoo plugins`"):
         registry.card("half")
 
