@@ -18,9 +18,10 @@ _CARDS = (
         task="demosaic",
         architecture=ARCHITECTURE,
         config={"method": "bilinear"},
-        summary="Mean of the nearest samples of each colour; the only classical method here for X-Trans.",
+        summary="Weighted mean of the nearest samples of each colour; the only classical method here for X-Trans.",
         cfa="any",
-        halo=2,
+        # 1 on Bayer and the usual X-Trans tile; in an irregular one the nearest sample of a colour may be 3 away.
+        halo=3,
         conditioning=("cfa",),
     ),
     ModelCard(

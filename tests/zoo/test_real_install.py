@@ -131,5 +131,13 @@ def test_model_of_the_plugin_develops(environment):
 
 def test_tests_of_the_plugin_pass(environment):
     folder, scripts = environment
-    done = run(scripts / "python", "-m", "pytest", "-p", "no:cacheprovider", TEMPLATE / "tests", folder=folder)
+    done = run(
+        scripts / "python",
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        folder.parent / "template" / "tests",
+        folder=folder,
+    )
     assert "2 passed" in done.stdout
