@@ -62,7 +62,7 @@ def environment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("install")
     # Copies: building must neither see nor leave anything in the working tree.
     sources = [folder / "rawzoo", folder / "template", broken_plugin(folder / "broken")]
-    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so", "__pycache__", "tests", "demo")
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so", "__pycache__")
     for source, copy in ((ROOT, sources[0]), (TEMPLATE, sources[1])):
         shutil.copytree(source, copy, ignore=ignored)
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
