@@ -164,7 +164,7 @@ def test_the_classical_path_needs_no_torch(tmp_path: Path) -> None:
         "rawzoo.develop(raw)\n"
         "assert 'torch' not in sys.modules"
     )
-    if ops.available()["cpu"] != "native":
+    if "native" not in str(ops.available()["cpu"]):
         pytest.skip("without the native module the torch reference does the work")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 

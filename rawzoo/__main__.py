@@ -1,0 +1,5 @@
+"""``python -m rawzoo``."""
+
+from rawzoo.cli import main
+
+main()
