@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 from plugin_sources import write_plugin
@@ -18,6 +20,9 @@ def install(tmp_path, monkeypatch):
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
+    # Plugins that happen to be installed beside rawzoo are none of these tests' business.
+    ours = lambda group: [e for e in entry_points(group=group) if Path(e.dist.locate_file("")) == folder]  # noqa: E731
+    monkeypatch.setattr(manager_module, "entry_points", ours)
     modules = []
 
     def install(distribution, source, version="1.0"):
