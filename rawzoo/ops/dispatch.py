@@ -170,14 +170,15 @@ def dtype_name(dtype: Any) -> str:
 
 def run(name: str, x: Array, args: Args, out: Array | None) -> Array:
     """Run an op on a NumPy array or torch tensor."""
-    if isinstance(x, np.ndarray):
-        result: Array = _run_numpy(name, x, args, out)
-        return result
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(x, torch.Tensor):
-        result = _run_torch(name, x, args, out)
-        return result
-    raise TypeError(f"{OPS[name].argument} must be a NumPy array or a torch tensor, not {type(x).__name__}.")
+    if isinstance(x, np.ndarray):
+        runner = _run_numpy
+    elif torch is not None and isinstance(x, torch.Tensor):
+        runner = _run_torch
+    else:
+        raise TypeError(f"{OPS[name].argument} must be a NumPy array or a torch tensor, not {type(x).__name__}.")
+    result: Array = runner(name, x, args, out)
+    return result
 
 
 def expected(op: Op, shape: Shape, dtype: str, args: Args) -> tuple[Shape, str]:
@@ -202,7 +203,7 @@ def _check_out(out: Any, shape: Shape, dtype: str) -> None:
         raise TypeError(f"out must be {dtype}, not {dtype_name(out.dtype)}.")
 
 
-def _run_numpy(name: str, x: npt.NDArray[Any], args: Args, out: Any) -> Any:
+def _run_numpy(name: str, x: Any, args: Args, out: Any) -> Any:
     op = OPS[name]
     shape, dtype = expected(op, x.shape, x.dtype.name, args)
     if dtype == "bfloat16":
@@ -246,7 +247,7 @@ def _checked(curve: Any) -> Any:
     return curve
 
 
-def _run_torch(name: str, x: torch.Tensor, args: Args, out: Any) -> Any:
+def _run_torch(name: str, x: Any, args: Args, out: Any) -> Any:
     import torch
 
     op = OPS[name]
