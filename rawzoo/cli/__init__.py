@@ -47,8 +47,8 @@ def main() -> None:
     """Entry point of the ``rawzoo`` command: errors a user can cause become one line and an exit status."""
     from rawzoo.zoo.manager import register_commands
 
-    register_commands(app)
     try:
+        register_commands(app)
         app()
     except RawzooError as error:
         typer.echo(f"rawzoo: {error}", err=True)
