@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "kernels/ops.h"
@@ -103,9 +104,19 @@ void require_planes(const std::vector<int>& plane_of) {
 }
 
 Method parse_method(const std::string& method, const Pattern& pattern) {
-  if (method == "bilinear") return Method::bilinear;
-  if (method == "malvar" && pattern.period == 2) return Method::malvar;
-  throw py::value_error("demosaic method '" + method + "' does not exist for this CFA pattern.");
+  static const std::map<std::string, Method> bayer = {
+      {"bilinear", Method::bilinear}, {"malvar", Method::malvar}, {"superpixel", Method::superpixel},
+      {"hamilton-adams", Method::hamilton_adams}, {"menon", Method::menon}, {"rcd", Method::rcd}, {"gbtf", Method::gbtf},
+  };
+  const auto found = bayer.find(method);
+  if (found == bayer.end() || (pattern.period == 6 && found->second != Method::bilinear))
+    throw py::value_error("demosaic method '" + method + "' does not exist for this CFA pattern.");
+  return found->second;
+}
+
+Encode parse_encode(const std::string& encode) {
+  if (encode != "none" && encode != "sqrt") throw py::value_error("encoding '" + encode + "' does not exist.");
+  return encode == "sqrt" ? Encode::sqrt : Encode::none;
 }
 
 void require_mosaic(const Tensor& mosaic, const Pattern& pattern) {
@@ -227,37 +238,50 @@ void inverse_anscombe(const py::object& y_, float gain, float sigma, float offse
   });
 }
 
-void demosaic(const py::object& mosaic_, const std::string& cfa, const std::string& method, const py::object& out_,
-              int64_t how) {
+// Superpixel halves both sides.
+std::pair<int64_t, int64_t> demosaiced_size(const Tensor& mosaic, Method method) {
+  const int64_t step = method == Method::superpixel ? 2 : 1;
+  return {mosaic.shape[0] / step, mosaic.shape[1] / step};
+}
+
+void demosaic(const py::object& mosaic_, const std::string& cfa, const std::string& method, const std::string& encode,
+              bool interleave, const py::object& out_, int64_t how) {
   const Tensor mosaic("mosaic", mosaic_);
   Tensor out("out", out_);
   const Pattern pattern = parse_pattern(cfa);
   const Method chosen = parse_method(method, pattern);
+  const Encode encoding = parse_encode(encode);
   require_mosaic(mosaic, pattern);
-  out.require_type({DType::f32});
-  out.require_shape({3, mosaic.shape[0], mosaic.shape[1]});
+  const auto [height, width] = demosaiced_size(mosaic, chosen);
+  out.require_type({DType::f32, DType::f16});
+  if (interleave)
+    out.require_shape({height, width, 3});
+  else
+    out.require_shape({3, height, width});
   const auto from = planes<Input>(mosaic);
-  const auto to = planes<Output>(out);
-  launch(mosaic, out, how, [&](const Execution& run) { backend::demosaic(run, from, pattern, chosen, to); });
+  const auto to = interleave ? interleaved(out) : planes<Output>(out);
+  launch(mosaic, out, how, [&](const Execution& run) { backend::demosaic(run, from, pattern, chosen, encoding, to); });
 }
 
 void develop(const py::object& mosaic_, const std::string& cfa, const Floats& black, const Floats& scale, float clip,
-             const std::string& method, const Floats& matrix, const py::object& curve, const py::object& out_,
-             int64_t how) {
+             const std::string& method, const std::string& encode, const Floats& matrix, const py::object& curve,
+             const py::object& out_, int64_t how) {
   const Tensor mosaic("mosaic", mosaic_);
   Tensor out("out", out_);
   const Pattern pattern = parse_pattern(cfa);
   const Method chosen = parse_method(method, pattern);
+  const Encode encoding = parse_encode(encode);
   const Levels levels = parse_levels(black, scale, pattern.period);
   require_mosaic(mosaic, pattern);
+  const auto [height, width] = demosaiced_size(mosaic, chosen);
   out.require_type({DType::u8, DType::u16, DType::f32});
-  out.require_shape({mosaic.shape[0], mosaic.shape[1], 3});
+  out.require_shape({height, width, 3});
   const ToneArgument tone(matrix, curve, out);
   if (tone.curve) out.require_apart(*tone.curve);
   const auto from = planes<Input>(mosaic);
   const auto to = interleaved(out);
   launch(mosaic, out, how, [&](const Execution& run) {
-    backend::develop(run, from, pattern, levels, clip, chosen, tone.tone, to);
+    backend::develop(run, from, pattern, levels, clip, chosen, encoding, tone.tone, to);
   });
 }
 

@@ -2,18 +2,12 @@
 
 #include <cstring>
 
+#include "kernels/bayer_formulas.h"
 #include "kernels/formulas.h"
+#include "kernels/vector.h"
 
-#if defined(__F16C__)
+#if defined(__SSE2__)
 #include <immintrin.h>
-#endif
-
-#if defined(__clang__)
-#define RAWZOO_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define RAWZOO_INDEPENDENT _Pragma("GCC ivdep")
-#else
-#define RAWZOO_INDEPENDENT
 #endif
 
 // Inside a loop of table look-ups: plain loads are faster than the gathers a compiler would make of them.
@@ -23,14 +17,14 @@
 #define RAWZOO_SCALAR
 #endif
 
-#define RAWZOO_CONCAT_(a, b) a##b
-#define RAWZOO_CONCAT(a, b) RAWZOO_CONCAT_(a, b)
-#define RAWZOO_STRING_(a) #a
-#define RAWZOO_STRING(a) RAWZOO_STRING_(a)
-
 // This file is compiled several times with different instruction sets, so it must emit no function that the linker
 // could share between them: everything is local, and nothing of the standard library is instantiated.
 namespace rawzoo {
+
+#define RAWZOO_EACH(name) void RAWZOO_CONCAT(name##_tile_, RAWZOO_ISA)(const BayerTile&, float* scratch);
+RAWZOO_TILE_METHODS(RAWZOO_EACH)
+#undef RAWZOO_EACH
+
 namespace {
 
 template <class T>
@@ -71,6 +65,50 @@ void split_any(const void* in, DType type, int64_t width, const float* black, co
     split_row(static_cast<const uint16_t*>(in), width, black, scale, clip, even, odd);
   else
     split_row(static_cast<const float*>(in), width, black, scale, clip, even, odd);
+}
+
+void interleave(const float* even, const float* odd, int64_t pairs, float* out) {
+  RAWZOO_INDEPENDENT
+  for (int64_t k = 0; k < pairs; ++k) {
+    out[2 * k] = even[k];
+    out[2 * k + 1] = odd[k];
+  }
+}
+
+void interleave3(const float* const* in, int64_t n, float* out) {
+  const float *r = in[0], *g = in[1], *b = in[2];
+  RAWZOO_INDEPENDENT
+  for (int64_t k = 0; k < n; ++k) {
+    out[3 * k] = r[k];
+    out[3 * k + 1] = g[k];
+    out[3 * k + 2] = b[k];
+  }
+}
+
+void encode_row(float* v, int64_t n) {
+  RAWZOO_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) v[i] = encode_sqrt(v[i]);
+}
+
+void decode_row(float* v, int64_t n) {
+  RAWZOO_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) v[i] = decode_sqrt(v[i]);
+}
+
+void stream(const float* in, int64_t n, float* out) {
+  int64_t i = 0;
+#if defined(__SSE2__)
+  for (; i < n && (reinterpret_cast<uintptr_t>(out + i) & 63); ++i) out[i] = in[i];
+#if defined(__AVX512F__)
+  for (; i + 16 <= n; i += 16) _mm512_stream_ps(out + i, _mm512_loadu_ps(in + i));
+#elif defined(__AVX__)
+  for (; i + 16 <= n; i += 8) _mm256_stream_ps(out + i, _mm256_loadu_ps(in + i));
+#else
+  for (; i + 16 <= n; i += 4) _mm_stream_ps(out + i, _mm_loadu_ps(in + i));
+#endif
+  _mm_sfence();
+#endif
+  for (; i < n; ++i) out[i] = in[i];
 }
 
 void merge_row(const float* even, const float* odd, int64_t pairs, const float* black, const float* scale, float* out) {
@@ -340,10 +378,14 @@ void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse
 
 }  // namespace
 
-extern const Rows RAWZOO_CONCAT(rows_, RAWZOO_ISA);
-const Rows RAWZOO_CONCAT(rows_, RAWZOO_ISA) = {
-    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, merge_row,    load_any,         store_any, bayer_any,
-    weighted_mean,             tone_u8,     tone_u16,  tone_f32,     anscombe_row,     inverse_anscombe_row,
+extern const Rows RAWZOO_FOR_ISA(rows);
+const Rows RAWZOO_FOR_ISA(rows) = {
+    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, interleave, interleave3, encode_row, decode_row, stream,
+    merge_row, load_any, store_any, bayer_any,
+#define RAWZOO_EACH(name) RAWZOO_CONCAT(name##_tile_, RAWZOO_ISA),
+    RAWZOO_TILE_METHODS(RAWZOO_EACH)
+#undef RAWZOO_EACH
+    weighted_mean, tone_u8, tone_u16, tone_f32, anscombe_row, inverse_anscombe_row,
 };
 
 }  // namespace rawzoo

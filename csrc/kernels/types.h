@@ -41,7 +41,9 @@ struct Levels {
   float scale[36];
 };
 
-enum class Method { bilinear, malvar };
+enum class Method { bilinear, malvar, superpixel, hamilton_adams, menon, rcd, gbtf };
+// What samples go through before demosaicing, and its result back: nothing, or sign(v) * sqrt(|v|).
+enum class Encode { none, sqrt };
 enum class Inverse { algebraic, asymptotic, exact };
 
 // Parameters of the generalised Anscombe transform: value = gain * Poisson + N(offset, sigma^2).
