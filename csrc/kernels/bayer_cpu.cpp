@@ -21,8 +21,10 @@ DemosaicTile tile_function(Method method) {
       return rows().rcd;
     case Method::gbtf:
       return rows().gbtf;
+    case Method::malvar:
+      return rows().malvar;
     default:
-      return nullptr;
+      return rows().bilinear;
   }
 }
 
@@ -94,8 +96,6 @@ int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 }  // namespace
 
-bool is_tiled(Method method) { return tile_function(method) != nullptr; }
-
 void demosaic_tiles(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
                     Method method, Encode encode, const TakeRow& take) {
   // Tiles alike in size, so that the last is not so small that what continues it lies in another.
@@ -125,6 +125,7 @@ void demosaic_tiles(const Execution& run, const Input& mosaic, const Pattern& pa
       tile.take = TileWorker::take_row;
       function(tile, scratch.get());
     }
+    rows().settle();
   });
 }
 

@@ -1,4 +1,4 @@
-// Edge-directed Bayer demosaicing over a whole image.
+// Bayer demosaicing over a whole image.
 #pragma once
 
 #include <functional>
@@ -7,10 +7,7 @@
 
 namespace rawzoo::cpu {
 
-// Whether a method works in tiles.
-bool is_tiled(Method method);
-
-// Demosaics in tiles and calls take(y, x, n, rgb) for each row of each: pixels [x, x + n), planes of R, G, B. Several
+// Demosaics (any method but superpixel) in tiles and calls take(y, x, n, rgb) for each row of each: pixels [x, x + n), planes of R, G, B. Several
 // threads call it at once.
 using TakeRow = std::function<void(int64_t y, int64_t x, int64_t n, const float* const* rgb)>;
 void demosaic_tiles(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,

@@ -1,4 +1,4 @@
-// Edge-directed Bayer demosaicing on the CPU. An image is made in tiles; in each, rows run through the stages of the
+// Bayer demosaicing on the CPU. An image is made in tiles; in each, rows run through the stages of the
 // method, and each stage keeps in a ring only the rows that later ones still read, so that all stays in the L2 cache.
 //
 // A row is split by colour: `x` holds the sites with red or blue, `g` those with green, each with index k for the pair of
@@ -33,7 +33,6 @@ struct BayerRow {
 constexpr int kTileScratch = 128 * kTilePitch;
 using DemosaicTile = void (*)(const BayerTile&, float* scratch);
 
-// The edge-directed methods.
-#define RAWZOO_TILE_METHODS(each) each(gbtf) each(hamilton_adams) each(menon) each(rcd)
+#define RAWZOO_TILE_METHODS(each) each(bilinear) each(malvar) each(gbtf) each(hamilton_adams) each(menon) each(rcd)
 
 }  // namespace rawzoo

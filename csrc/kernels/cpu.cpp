@@ -53,26 +53,25 @@ Floats floats(int64_t n) {
   return Floats(static_cast<float*>(::operator new[](static_cast<size_t>(n) * 4, std::align_val_t{64})));
 }
 
-// The mosaic's rows nearest to where a worker is: balanced, split by column phase, continued beyond both ends. A row is
-// made when first asked for and stays until another takes its slot; rows closer than kSlots never share one.
+// The rows of an X-Trans mosaic nearest to where a worker is: balanced, split by column phase, continued beyond both
+// ends. A row is made when first asked for and stays until another takes its slot; rows closer than kSlots never share one.
 class RowRing {
  public:
-  RowRing(const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip, Encode encode)
+  RowRing(const Input& mosaic, const Levels& levels, float clip, Encode encode)
       : mosaic_(mosaic),
-        period_(pattern.period),
-        levels_(tile_levels(levels, pattern.period)),
+        levels_(tile_levels(levels, kPeriod)),
         clip_(clip),
         encode_(encode),
-        per_phase_((mosaic.width + period_ - 1) / period_),
+        per_phase_((mosaic.width + kPeriod - 1) / kPeriod),
         pitch_((per_phase_ + 2 * kMargin + 15) / 16 * 16),
-        samples_(floats(kSlots * period_ * pitch_)),
-        line_(floats(period_ == 2 ? 0 : mosaic.width)) {
+        samples_(floats(kSlots * kPeriod * pitch_)),
+        line_(floats(mosaic.width)) {
     std::fill_n(row_in_, kSlots, int64_t{-1});
   }
 
-  // Columns phase, phase + period, ... of row y, which may lie beyond the edge.
+  // Columns phase, phase + 6, ... of row y, which may lie beyond the edge.
   const float* get(int64_t y, int phase) {
-    y = extend(y, mosaic_.height);
+    y = continue_by_period(y, mosaic_.height);
     const int slot = static_cast<int>(y % kSlots);
     if (row_in_[slot] != y) {
       make(y, slot);
@@ -82,38 +81,29 @@ class RowRing {
   }
 
  private:
-  static constexpr int kSlots = 16, kMargin = 16;
+  static constexpr int kPeriod = 6, kSlots = 16, kMargin = 16;
 
-  int64_t extend(int64_t i, int64_t n) const { return period_ == 2 ? mirror(i, n) : continue_by_period(i, n); }
-  float* at(int slot, int phase) { return samples_.get() + (slot * period_ + phase) * pitch_ + kMargin; }
+  float* at(int slot, int phase) { return samples_.get() + (slot * kPeriod + phase) * pitch_ + kMargin; }
 
   void make(int64_t y, int slot) {
     const Rows& kernels = rows();
-    const RowLevels& levels = levels_[y % period_];
-    const void* source = row_of(mosaic_, 0, y);
+    const RowLevels& levels = levels_[y % kPeriod];
     const int64_t width = mosaic_.width;
-    if (period_ == 2) {
-      kernels.split(source, mosaic_.type, width, levels.black, levels.scale, clip_, at(slot, 0), at(slot, 1));
-    } else {
-      kernels.balance(source, mosaic_.type, width, levels.black, levels.scale, clip_, line_.get());
-      for (int phase = 0; phase < period_; ++phase) {
-        float* out = at(slot, phase);
-        for (int64_t x = phase, k = 0; x < width; x += period_, ++k) out[k] = line_[x];
-      }
+    kernels.balance(row_of(mosaic_, 0, y), mosaic_.type, width, levels.black, levels.scale, clip_, line_.get());
+    if (encode_ == Encode::sqrt) kernels.encode_sqrt(line_.get(), width);
+    for (int phase = 0; phase < kPeriod; ++phase) {
+      float* out = at(slot, phase);
+      for (int64_t x = phase, k = 0; x < width; x += kPeriod, ++k) out[k] = line_[x];
     }
-    if (encode_ == Encode::sqrt)
-      for (int phase = 0; phase < period_; ++phase)
-        kernels.encode_sqrt(at(slot, phase), (width - phase + period_ - 1) / period_);
     const auto cell = [&](int64_t x) -> float& {
-      const int64_t shifted = x + 4 * period_;  // positive, so that the division rounds down
-      return at(slot, static_cast<int>(shifted % period_))[shifted / period_ - 4];
+      const int64_t shifted = x + 4 * kPeriod;  // positive, so that the division rounds down
+      return at(slot, static_cast<int>(shifted % kPeriod))[shifted / kPeriod - 4];
     };
-    for (int64_t x = -2 * period_; x < 0; ++x) cell(x) = cell(extend(x, width));
-    for (int64_t x = width; x < (per_phase_ + 2) * period_; ++x) cell(x) = cell(extend(x, width));
+    for (int64_t x = -2 * kPeriod; x < 0; ++x) cell(x) = cell(continue_by_period(x, width));
+    for (int64_t x = width; x < (per_phase_ + 2) * kPeriod; ++x) cell(x) = cell(continue_by_period(x, width));
   }
 
   const Input& mosaic_;
-  const int period_;
   const std::vector<RowLevels> levels_;
   const float clip_;
   const Encode encode_;
@@ -121,30 +111,6 @@ class RowRing {
   Floats samples_, line_;
   int64_t row_in_[kSlots];
 };
-
-// Demosaics row y and calls take(x, n, rgb) for each chunk of pixels [x, x + n).
-template <class Take>
-void bayer_row(RowRing& ring, const Pattern& pattern, Method method, Encode encode, int64_t width, int64_t y,
-               const Take& take) {
-  const int row = static_cast<int>(y % 2);
-  const int parity = pattern.color[2 * row] == 1 ? 1 : 0;
-  const int own = pattern.color[2 * row + parity];
-  BayerWindow window;
-  window.own_parity = parity;
-  for (int i = 0; i < 5; ++i) {
-    window.own[i] = ring.get(y + i - 2, parity);
-    window.other[i] = ring.get(y + i - 2, 1 - parity);
-  }
-  alignas(64) float buffer[3][kChunk];
-  const float* rgb[3] = {buffer[0], buffer[1], buffer[2]};
-  for (int64_t x = 0; x < width; x += kChunk) {
-    const int64_t n = std::min<int64_t>(kChunk, width - x);
-    rows().bayer(method, window, x / 2, (n + 1) / 2, buffer[own], buffer[1], buffer[2 - own]);
-    if (encode == Encode::sqrt)
-      for (float* plane : buffer) rows().decode_sqrt(plane, n);
-    take(x, n, rgb);
-  }
-}
 
 // The taps of X-Trans bilinear for each cell of the tile and colour; row and column are offsets from the cell.
 struct XTransTaps {
@@ -237,23 +203,23 @@ void superpixel_row(const Input& mosaic, const Pattern& pattern, const std::vect
 template <class Take>
 void demosaic_chunks(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels,
                      float clip, Method method, Encode encode, const Take& take) {
-  if (is_tiled(method)) return demosaic_tiles(run, mosaic, pattern, levels, clip, method, encode, take);
   const bool superpixel = method == Method::superpixel;
+  if (pattern.period == 2 && !superpixel)
+    return demosaic_tiles(run, mosaic, pattern, levels, clip, method, encode, take);
   const int64_t height = superpixel ? mosaic.height / 2 : mosaic.height;
   const auto tile = tile_levels(levels, pattern.period);
-  const std::unique_ptr<const XTransTaps> taps(pattern.period == 6 ? new XTransTaps(pattern) : nullptr);
+  const std::unique_ptr<const XTransTaps> taps(superpixel ? nullptr : new XTransTaps(pattern));
   parallel(height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
-    std::unique_ptr<RowRing> ring(superpixel ? nullptr : new RowRing(mosaic, pattern, levels, clip, encode));
+    const std::unique_ptr<RowRing> ring(superpixel ? nullptr : new RowRing(mosaic, levels, clip, encode));
     for (int64_t begin, end; strips.next(begin, end);)
       for (int64_t y = begin; y < end; ++y) {
         const auto take_row = [&](int64_t x, int64_t n, const float* const* rgb) { take(y, x, n, rgb); };
         if (superpixel)
           superpixel_row(mosaic, pattern, tile, clip, encode, y, take_row);
-        else if (taps)
-          xtrans_row(*ring, *taps, encode, mosaic.width, y, take_row);
         else
-          bayer_row(*ring, pattern, method, encode, mosaic.width, y, take_row);
+          xtrans_row(*ring, *taps, encode, mosaic.width, y, take_row);
       }
+    rows().settle();
   });
 }
 

@@ -106,9 +106,14 @@ void stream(const float* in, int64_t n, float* out) {
 #else
   for (; i + 16 <= n; i += 4) _mm_stream_ps(out + i, _mm_loadu_ps(in + i));
 #endif
-  _mm_sfence();
 #endif
   for (; i < n; ++i) out[i] = in[i];
+}
+
+void settle() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 void merge_row(const float* even, const float* odd, int64_t pairs, const float* black, const float* scale, float* out) {
@@ -205,64 +210,6 @@ void load_any(const void* in, DType type, int64_t n, float* out) {
     RAWZOO_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) out[i] = float_of(static_cast<uint32_t>(words[i]) << 16);
   }
-}
-
-template <Method method, int parity>
-void bayer_row(const BayerWindow& window, int64_t first, int64_t pairs, float* own_out, float* green_out,
-               float* opposite_out) {
-  // In the rows above and below, `own` columns hold green and `other` columns the opposite colour.
-  const float* own_n2 = window.own[0] + first;
-  const float* green_n = window.own[1] + first;
-  const float* own = window.own[2] + first;
-  const float* green_s = window.own[3] + first;
-  const float* own_s2 = window.own[4] + first;
-  const float* green_n2 = window.other[0] + first;
-  const float* opposite_n = window.other[1] + first;
-  const float* green = window.other[2] + first;
-  const float* opposite_s = window.other[3] + first;
-  const float* green_s2 = window.other[4] + first;
-  // Index, in the other parity, of the sample left of index 0.
-  constexpr int of_own = parity == 0 ? -1 : 0, of_green = -1 - of_own;
-  RAWZOO_INDEPENDENT
-  for (int64_t k = 0; k < pairs; ++k) {
-    const int64_t left = k + of_own, right = left + 1;
-    const float green_sum = (green_n[k] + green_s[k]) + (green[left] + green[right]);
-    const float opposite_sum =
-        (opposite_n[left] + opposite_n[right]) + (opposite_s[left] + opposite_s[right]);
-    const int64_t west = k + of_green, east = west + 1;
-    const float row_sum = own[west] + own[east];
-    const float column_sum = opposite_n[k] + opposite_s[k];
-    float own_site_green, own_site_opposite, green_site_own, green_site_opposite;
-    if (method == Method::malvar) {
-      const float own_cross = (own_n2[k] + own_s2[k]) + (own[k - 1] + own[k + 1]);
-      own_site_green = malvar_green(own[k], own_cross, green_sum);
-      own_site_opposite = malvar_opposite(own[k], own_cross, opposite_sum);
-      const float diagonal = (green_n[west] + green_n[east]) + (green_s[west] + green_s[east]);
-      const float row_green = green[k - 1] + green[k + 1];
-      const float column_green = green_n2[k] + green_s2[k];
-      green_site_own = malvar_at_green(green[k], row_sum, diagonal, row_green, column_green);
-      green_site_opposite = malvar_at_green(green[k], column_sum, diagonal, column_green, row_green);
-    } else {
-      own_site_green = 0.25f * green_sum;
-      own_site_opposite = 0.25f * opposite_sum;
-      green_site_own = 0.5f * row_sum;
-      green_site_opposite = 0.5f * column_sum;
-    }
-    own_out[2 * k + parity] = own[k];
-    own_out[2 * k + 1 - parity] = green_site_own;
-    green_out[2 * k + parity] = own_site_green;
-    green_out[2 * k + 1 - parity] = green[k];
-    opposite_out[2 * k + parity] = own_site_opposite;
-    opposite_out[2 * k + 1 - parity] = green_site_opposite;
-  }
-}
-
-void bayer_any(Method method, const BayerWindow& window, int64_t first, int64_t pairs, float* own, float* green,
-               float* opposite) {
-  const auto function = method == Method::malvar
-                            ? (window.own_parity ? bayer_row<Method::malvar, 1> : bayer_row<Method::malvar, 0>)
-                            : (window.own_parity ? bayer_row<Method::bilinear, 1> : bayer_row<Method::bilinear, 0>);
-  function(window, first, pairs, own, green, opposite);
 }
 
 void weighted_mean(const Taps& taps, int64_t first, int64_t n, float* out) {
@@ -380,8 +327,8 @@ void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse
 
 extern const Rows RAWZOO_FOR_ISA(rows);
 const Rows RAWZOO_FOR_ISA(rows) = {
-    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, interleave, interleave3, encode_row, decode_row, stream,
-    merge_row, load_any, store_any, bayer_any,
+    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, interleave, interleave3, encode_row, decode_row, stream, settle,
+    merge_row, load_any, store_any,
 #define RAWZOO_EACH(name) RAWZOO_CONCAT(name##_tile_, RAWZOO_ISA),
     RAWZOO_TILE_METHODS(RAWZOO_EACH)
 #undef RAWZOO_EACH
