@@ -150,6 +150,7 @@ void Tensor::require_adjacent() const {
 
 void Tensor::require_writable() const {
   if (read_only) throw py::value_error(std::string(name) + " is read-only.");
+  if (std::count(shape.begin(), shape.end(), 0)) return;
   std::vector<size_t> axes(shape.size());
   std::iota(axes.begin(), axes.end(), 0);
   std::sort(axes.begin(), axes.end(),
