@@ -38,8 +38,7 @@ void balance_row(const T* in, int64_t width, const float* black, const float* sc
   int64_t x = 0;
   for (; x + kLevelRun <= width; x += kLevelRun) {
     RAWZOO_INDEPENDENT
-    for (int i = 0; i < kLevelRun; ++i)
-      out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
+    for (int i = 0; i < kLevelRun; ++i) out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
   }
   for (int i = 0; x + i < width; ++i) out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
 }
@@ -189,8 +188,7 @@ void bayer_row(const BayerWindow& window, int64_t first, int64_t pairs, float* o
   for (int64_t k = 0; k < pairs; ++k) {
     const int64_t left = k + of_own, right = left + 1;
     const float green_sum = (green_n[k] + green_s[k]) + (green[left] + green[right]);
-    const float opposite_sum =
-        (opposite_n[left] + opposite_n[right]) + (opposite_s[left] + opposite_s[right]);
+    const float opposite_sum = (opposite_n[left] + opposite_n[right]) + (opposite_s[left] + opposite_s[right]);
     const int64_t west = k + of_green, east = west + 1;
     const float row_sum = own[west] + own[east];
     const float column_sum = opposite_n[k] + opposite_s[k];
@@ -342,8 +340,19 @@ void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse
 
 extern const Rows RAWZOO_CONCAT(rows_, RAWZOO_ISA);
 const Rows RAWZOO_CONCAT(rows_, RAWZOO_ISA) = {
-    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, merge_row,    load_any,         store_any, bayer_any,
-    weighted_mean,             tone_u8,     tone_u16,  tone_f32,     anscombe_row,     inverse_anscombe_row,
+    RAWZOO_STRING(RAWZOO_ISA),
+    balance_any,
+    split_any,
+    merge_row,
+    load_any,
+    store_any,
+    bayer_any,
+    weighted_mean,
+    tone_u8,
+    tone_u16,
+    tone_f32,
+    anscombe_row,
+    inverse_anscombe_row,
 };
 
 }  // namespace rawzoo

@@ -8,8 +8,8 @@ namespace rawzoo {
 // Levels along a row repeat with period 2 or 6; 48 is a multiple of both and of every vector length.
 constexpr int kLevelRun = 48;
 
-// Five balanced rows around the one being demosaiced, [2], each split by column parity. `own` holds the columns in which
-// that row has red or blue, `other` those in which it has green. Readable two samples beyond both ends.
+// Five balanced rows around the one being demosaiced, [2], each split by column parity. `own` holds the columns in
+// which that row has red or blue, `other` those in which it has green. Readable two samples beyond both ends.
 struct BayerWindow {
   const float* own[5];
   const float* other[5];
