@@ -546,7 +546,7 @@ class _Assembly:
         if neutral is None and self.decoded.gains is not None:
             neutral = _neutral(_inverse(self.decoded.gains))
         if neutral is None:
-            self.assume("it has no usable as-shot white balance, so daylight or grey-world takes its place")
+            self.assume("it has no usable as-shot white balance, so grey-world takes its place")
         return neutral
 
     def _daylight_neutral(self, matrices: tuple[ColorMatrix, ...]) -> tuple[float, float, float] | None:
