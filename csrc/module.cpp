@@ -38,7 +38,8 @@ void launch(const Tensor& in, Tensor& out, int64_t how, const Kernel& kernel) {
     if (tensor->cuda != cuda)
       throw py::value_error(std::string(tensor->name) + " is not on the " + (cuda ? "GPU" : "CPU") +
                             ", where this module works.");
-  if (in.device != out.device) throw py::value_error(std::string(out.name) + " is on another GPU than " + in.name + ".");
+  if (in.device != out.device)
+    throw py::value_error(std::string(out.name) + " is on another GPU than " + in.name + ".");
   out.require_writable();
   out.require_apart(in);
   Execution execution;
@@ -60,8 +61,8 @@ template <class Planes>
 Planes planes(const Tensor& tensor) {
   tensor.require_adjacent();
   const size_t n = tensor.shape.size();
-  return {tensor.data,         tensor.type, n == 3 ? tensor.shape[0] : 1,
-          tensor.shape[n - 2], tensor.shape[n - 1], n == 3 ? tensor.strides[0] : 0,
+  return {tensor.data,          tensor.type,         n == 3 ? tensor.shape[0] : 1,
+          tensor.shape[n - 2],  tensor.shape[n - 1], n == 3 ? tensor.strides[0] : 0,
           tensor.strides[n - 2]};
 }
 Output interleaved(const Tensor& tensor) {
@@ -91,7 +92,8 @@ Pattern parse_pattern(const std::string& cfa) {
 Levels parse_levels(const Floats& black, const Floats& scale, int period) {
   Levels levels{};
   const size_t cells = static_cast<size_t>(period) * period;
-  if (black.size() != cells || scale.size() != cells) throw py::value_error("levels are needed for each cell of the CFA.");
+  if (black.size() != cells || scale.size() != cells)
+    throw py::value_error("levels are needed for each cell of the CFA.");
   std::copy(black.begin(), black.end(), levels.black);
   std::copy(scale.begin(), scale.end(), levels.scale);
   return levels;
@@ -139,7 +141,8 @@ struct ToneArgument {
     curve->require_type({DType::f32});
     curve->require_shape({-1});
     curve->require_adjacent();
-    if (curve->shape[0] < 2 || curve->shape[0] > 1 << 24) throw py::value_error("curve must have at least two samples.");
+    if (curve->shape[0] < 2 || curve->shape[0] > 1 << 24)
+      throw py::value_error("curve must have at least two samples.");
     if (curve->cuda != out.cuda || curve->device != out.device)
       throw py::value_error("curve must be on the device of the image.");
     if (out.type == DType::f32) throw py::value_error("float32 output is linear and takes no curve.");
@@ -191,8 +194,7 @@ void white_balance(const py::object& mosaic_, int period, const Floats& black, c
   const Levels levels = parse_levels(black, scale, period);
   const auto from = planes<Input>(mosaic);
   const auto to = planes<Output>(out);
-  launch(mosaic, out, how,
-         [&](const Execution& run) { backend::white_balance(run, from, period, levels, clip, to); });
+  launch(mosaic, out, how, [&](const Execution& run) { backend::white_balance(run, from, period, levels, clip, to); });
 }
 
 // Both Anscombe directions: contiguous float32 of any shape.
@@ -233,8 +235,7 @@ void inverse_anscombe(const py::object& y_, float gain, float sigma, float offse
                           : method == "algebraic" ? Inverse::algebraic
                                                   : Inverse::asymptotic;
   launch(y, out, how, [&](const Execution& run) {
-    backend::inverse_anscombe(run, static_cast<const float*>(y.data), n, noise, inverse,
-                              static_cast<float*>(out.data));
+    backend::inverse_anscombe(run, static_cast<const float*>(y.data), n, noise, inverse, static_cast<float*>(out.data));
   });
 }
 

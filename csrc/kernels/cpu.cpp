@@ -265,7 +265,8 @@ class ToneWriter {
     table_.resize(kByteTableSize);
     for (int i = 0; i < kByteTableSize; ++i) {
       const float v = static_cast<float>(i) / (kByteTableSize - 1);
-      table_[i] = static_cast<uint8_t>(255.0f * clamp01(tone.curve ? interpolate(tone.curve, tone.curve_size, v) : v) + 0.5f);
+      table_[i] =
+          static_cast<uint8_t>(255.0f * clamp01(tone.curve ? interpolate(tone.curve, tone.curve_size, v) : v) + 0.5f);
     }
   }
 
@@ -338,9 +339,9 @@ void unpack(const Execution& run, const Input& planes, const Levels& levels, con
         for (int64_t x = 0; x < mosaic.width; x += kChunk) {
           const int64_t n = std::min<int64_t>(kChunk, mosaic.width - x);
           for (int i = 0; i < 2; ++i)
-            kernels.load(static_cast<const char*>(row_of(planes, plane_of[y % 2 * 2 + i], y / 2)) +
-                             x / 2 * size_of(planes.type),
-                         planes.type, n / 2, buffer[i]);
+            kernels.load(
+                static_cast<const char*>(row_of(planes, plane_of[y % 2 * 2 + i], y / 2)) + x / 2 * size_of(planes.type),
+                planes.type, n / 2, buffer[i]);
           kernels.merge(buffer[0], buffer[1], n / 2, row.black, row.scale, merged);
           kernels.store(merged, mosaic.type, n, out + x * size_of(mosaic.type));
         }

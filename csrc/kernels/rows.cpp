@@ -32,8 +32,7 @@ void balance_row(const T* in, int64_t width, const float* black, const float* sc
   int64_t x = 0;
   for (; x + kLevelRun <= width; x += kLevelRun) {
     RAWZOO_INDEPENDENT
-    for (int i = 0; i < kLevelRun; ++i)
-      out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
+    for (int i = 0; i < kLevelRun; ++i) out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
   }
   for (int i = 0; x + i < width; ++i) out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
 }

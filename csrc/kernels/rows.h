@@ -17,8 +17,8 @@ struct Taps {
   float weight[48];
 };
 
-// A table over linear input 0..1, index rounded. 0.016 of a code apart on a straight line.
-constexpr int kByteTableSize = 16384 + 1;
+// A table over linear input 0..1, index rounded: 0.4 of a code apart where a curve rises 100 times as fast as a line.
+constexpr int kByteTableSize = 65536 + 1;
 
 struct Rows {
   const char* isa;

@@ -301,14 +301,14 @@ def _clip(clip: float | None) -> float:
     if clip is None:
         return math.inf
     value = float(clip)
-    if math.isnan(value):
+    if value != value:
         raise UsageError("clip must be a number or None, not NaN.")
     return value
 
 
 def _noise(gain: float, sigma: float, offset: float) -> tuple[float, float, float]:
     values = float(gain), float(sigma), float(offset)
-    if not (all(map(math.isfinite, values)) and values[0] > 0 and values[1] >= 0):
+    if not (all(abs(v) < math.inf for v in values) and values[0] > 0 and values[1] >= 0):
         raise UsageError(f"gain must be positive and sigma not negative, not {gain!r} and {sigma!r}.")
     return values
 
