@@ -107,8 +107,13 @@ void require_planes(const std::vector<int>& plane_of) {
 
 Method parse_method(const std::string& method, const Pattern& pattern) {
   static const std::map<std::string, Method> bayer = {
-      {"bilinear", Method::bilinear}, {"malvar", Method::malvar}, {"superpixel", Method::superpixel},
-      {"hamilton-adams", Method::hamilton_adams}, {"menon", Method::menon}, {"rcd", Method::rcd}, {"gbtf", Method::gbtf},
+      {"bilinear", Method::bilinear},
+      {"malvar", Method::malvar},
+      {"superpixel", Method::superpixel},
+      {"hamilton-adams", Method::hamilton_adams},
+      {"menon", Method::menon},
+      {"rcd", Method::rcd},
+      {"gbtf", Method::gbtf},
   };
   const auto found = bayer.find(method);
   if (found == bayer.end() || (pattern.period == 6 && found->second != Method::bilinear))

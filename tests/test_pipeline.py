@@ -123,7 +123,7 @@ def test_camera_space_is_the_balanced_sensor() -> None:
 
 def test_a_model_through_the_predictor_equals_the_fused_pass() -> None:
     raw = bayer(default_crop=Box(3, 5, 90, 121), orientation=6)
-    for name in ("malvar", "bilinear"):
+    for name in ("malvar", "bilinear", "gbtf", "rcd"):
         fused = rawzoo.develop(raw, name)
         tiled = rawzoo.develop(raw, rawzoo.load(name, tile=48))
         assert fused.shape == (116, 87, 3)

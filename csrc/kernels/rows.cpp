@@ -326,12 +326,27 @@ void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse
 
 extern const Rows RAWZOO_FOR_ISA(rows);
 const Rows RAWZOO_FOR_ISA(rows) = {
-    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, interleave, interleave3, encode_row, decode_row, stream, settle,
-    merge_row, load_any, store_any,
+    RAWZOO_STRING(RAWZOO_ISA),
+    balance_any,
+    split_any,
+    interleave,
+    interleave3,
+    encode_row,
+    decode_row,
+    stream,
+    settle,
+    merge_row,
+    load_any,
+    store_any,
 #define RAWZOO_EACH(name) RAWZOO_CONCAT(name##_tile_, RAWZOO_ISA),
     RAWZOO_TILE_METHODS(RAWZOO_EACH)
 #undef RAWZOO_EACH
-    weighted_mean, tone_u8, tone_u16, tone_f32, anscombe_row, inverse_anscombe_row,
+        weighted_mean,
+    tone_u8,
+    tone_u16,
+    tone_f32,
+    anscombe_row,
+    inverse_anscombe_row,
 };
 
 }  // namespace rawzoo

@@ -235,8 +235,8 @@ def develop(
     matrix: npt.ArrayLike,
     curve: npt.ArrayLike | torch.Tensor | None = None,
     method: str = "malvar",
-    encode: Literal["none", "sqrt"] = "none",
     dtype: Any = "uint8",
+    encode: Literal["none", "sqrt"] = "none",
     out: Array | None = None,
 ) -> Array:
     """Mosaic to picture in one pass: :func:`white_balance`, :func:`demosaic`, :func:`render`. Not differentiable.
@@ -252,7 +252,7 @@ def develop(
     """
     _method(cfa, method, encode)
     name = _picture_dtype(dtype, curve)
-    args = (cfa, *levels.check(cfa, black, white, gains), _clip(clip), _matrix(matrix), curve, method, encode, name)
+    args = (cfa, *levels.check(cfa, black, white, gains), _clip(clip), _matrix(matrix), curve, method, name, encode)
     return run("develop", mosaic, args, out)
 
 

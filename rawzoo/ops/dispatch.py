@@ -110,7 +110,7 @@ def _white_balance(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
 
 
 def _develop(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
-    cfa, black, white, gains, clip, matrix, curve, method, encode, _ = args
+    cfa, black, white, gains, clip, matrix, curve, method, _, encode = args
     level = levels.cells(cfa, black, white, gains)
     module.develop(x, cfa, level.black, level.scale, clip, method, encode, matrix, curve, out, how)
 
@@ -161,7 +161,7 @@ OPS: dict[str, Op] = {
         ("uint16", "float32"),
         lambda shape, args: (*_demosaiced_shape(shape, args[0], args[7]), 3),
         _develop,
-        dtype=9,
+        dtype=8,
         outputs=_PICTURE,
         curve=6,
     ),

@@ -70,10 +70,10 @@ def develop(
     matrix: Sequence[float],
     curve: Tensor | None,
     method: str,
-    encode: str,
     dtype: str,
+    encode: str,
 ) -> Tensor:
-    return compute("develop", mosaic, (cfa, black, white, gains, clip, matrix, curve, method, encode, dtype))
+    return compute("develop", mosaic, (cfa, black, white, gains, clip, matrix, curve, method, dtype, encode))
 
 
 @torch.library.custom_op("rawzoo::render", mutates_args=())

@@ -265,8 +265,8 @@ def develop(
     matrix: Sequence[float],
     curve: Tensor | None,
     method: str,
-    encode: str,
     dtype: str,
+    encode: str = "none",
 ) -> Tensor:
     balanced = white_balance(mosaic, cfa, black, white, gains, clip)
     return _tone(demosaic(balanced, cfa, method, encode), matrix, curve, dtype)
