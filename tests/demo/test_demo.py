@@ -129,8 +129,8 @@ def test_failing_model_is_reported_and_the_rest_is_done(folder):
     assert any("broken" in record for record in records)
     assert not any("xtrans" in record for record in records)
     assert sorted(p.name for p in where.iterdir()) == [
-        "bilinear.png", "comparison.png", "gbtf.png", "hamilton-adams.png", "malvar.png", "menon.png", "rawzoo-demo.dng",
-        "rcd.png", "truth.png",
+        "bilinear.png", "comparison.png", "gbtf.png", "hamilton-adams.png", "malvar.png", "menon.png",
+        "rawzoo-demo.dng", "rcd.png", "truth.png",
     ]  # fmt: skip
 
 
