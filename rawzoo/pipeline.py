@@ -36,7 +36,7 @@ class Look:
     """How a picture is to look; the defaults are a natural sRGB picture.
 
     Attributes:
-        white_balance: see :func:`rawzoo.raw.color.white_balance_neutral`.
+        white_balance: see :func:`white_balance_neutral`.
         exposure: EV on top of the file's own baseline exposure.
         tone: ``natural`` (contrast and a soft shoulder) or ``none`` (only the output space's transfer function).
         space: ``srgb``, ``display-p3``, ``rec2020-linear``, or ``camera``: white-balanced linear camera RGB, 1.0
@@ -99,7 +99,7 @@ def develop(
         raise UsageError(f"dtype {dtype!r} is none of uint8, uint16, float32.")
     if dtype == "float32" and not look.linear:
         raise UsageError("float32 output is linear: it goes with space camera or rec2020-linear.")
-    neutral, _ = color.white_balance_neutral(raw, look.white_balance)
+    neutral, _ = white_balance_neutral(raw, look.white_balance)
     gains = tuple((1.0 / neutral).tolist())
     # Above the level at which the first balanced channel saturates, colour is unknown; clipping all of them there
     # keeps highlights white instead of magenta.
@@ -123,6 +123,33 @@ def develop(
         for start, stop, rows in finished:
             ops.render(rows, matrix, curve, dtype=dtype, out=picture[start:stop])
     return upright(picture[raw.default_crop.slices], raw.orientation)
+
+
+def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.float64], str]:
+    """Camera RGB of the light that a white balance choice stands for, green = 1, and what was used, in words.
+
+    Args:
+        choice: one of :func:`rawzoo.raw.color.white_balance_neutral`; or the name of a model of task
+            ``white-balance``, if need be with the tuning of the camera after a colon: ``awb-pisp``,
+            ``awb-pisp:imx477``, ``awb-pisp:my-camera.json``.
+
+    Raises:
+        UsageError: a choice that is none of these, or one that the file cannot serve.
+        RawzooError: see :func:`rawzoo.tasks.white_balance.estimate`.
+    """
+    if raw.kind == "mono" or color.is_white_balance(choice):
+        return color.white_balance_neutral(raw, choice)
+    from rawzoo.tasks.white_balance import TASK, estimate
+    from rawzoo.zoo import registry
+
+    model, _, tuning = choice.partition(":")
+    if model not in [card.name for card in registry.models()]:
+        known = ", ".join(card.name for card in registry.models(TASK)) or "none is installed"
+        raise UsageError(
+            f"white balance {choice!r} is none of {color.WHITE_BALANCES}, or a model of task {TASK} ({known})."
+        )
+    found = estimate(raw, model, tuning=tuning or None)
+    return found.neutral, f"{model}: {found}"
 
 
 def camera_rgb_rows(

@@ -53,8 +53,7 @@ class Predictor:
         tile: as given, and halved when memory ran out; None where each picture's default applies.
 
     Raises:
-        UsageError: a device that is not there, a dtype the card does not list, a tile below 1, a card with
-            conditioning this runtime does not know.
+        UsageError: a device that is not there, a dtype the card does not list, a tile below 1.
     """
 
     def __init__(
@@ -72,10 +71,6 @@ class Predictor:
         if tile is not None and tile < 1:
             raise UsageError(f"tile must be at least 1 pixel, not {tile}.")
         self.tile = tile
-        if unknown := set(card.conditioning) - {"cfa"}:
-            raise UsageError(
-                f"model {card.name!r} needs {', '.join(sorted(unknown))}, which is not supplied to models."
-            )
         self.module = module.to(self.device, self.dtype).eval()
         self._memory_format = _memory_format(module)
         self.module.to(memory_format=self._memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -107,6 +102,28 @@ class Predictor:
             out[:, y0:y1] = rows
         assert out is not None  # plans have at least one row
         return out
+
+    def run(self, x: Tensor, **conditions: float) -> Tensor:
+        """Run the model once on the whole of an input, as tasks do whose result is not a picture.
+
+        Args:
+            x: ``[C, H, W]`` in the card's input domain.
+            conditions: the card's conditioning, one number each; the module gets them as float32 ``[1]``.
+
+        Returns:
+            float32, the module's output without its batch axis, on the device of ``x``.
+
+        Raises:
+            UsageError: other conditions than the card asks for.
+        """
+        if set(conditions) != set(self.card.conditioning):
+            asked = ", ".join(self.card.conditioning) or "nothing"
+            raise UsageError(f"model {self.card.name!r} takes {asked} beside its input, not {', '.join(conditions)}.")
+        with torch.inference_mode():
+            batch = x.unsqueeze(0).to(self.device, self.dtype)
+            tensors = {name: torch.tensor([value], device=self.device) for name, value in conditions.items()}
+            y: Tensor = self.module(batch, **tensors)
+            return y.squeeze(0).to(x.device, torch.float32)
 
     def stream(
         self,
@@ -141,6 +158,11 @@ class Predictor:
         self, canvas: Canvas, *, cfa: str | None = None, progress: Progress | None = None
     ) -> Iterator[tuple[int, int, Tensor]]:
         """:meth:`stream` for a picture that brings its own extension beyond its edges."""
+        if unknown := set(self.card.conditioning) - {"cfa"}:
+            raise UsageError(
+                f"model {self.card.name!r} also takes {', '.join(sorted(unknown))}: it does not make a picture of a "
+                "picture; use what its task offers."
+            )
         if "cfa" in self.card.conditioning and cfa is None:
             raise UsageError(f"model {self.card.name!r} needs to know the CFA pattern of its input; pass cfa=.")
         return self._stream(canvas, self._plan(canvas.height, canvas.width, self._cfa_period(cfa)), cfa, progress)

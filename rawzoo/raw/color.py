@@ -161,6 +161,24 @@ def camera_to_linear(raw: RawImage, neutral: npt.ArrayLike, space: str) -> Matri
     return np.asarray(to_space @ np.linalg.inv(srgb_to_camera))
 
 
+#: What :func:`white_balance_neutral` takes, in words.
+WHITE_BALANCES = (
+    "as-shot, daylight, grey-world, a temperature such as 5200 or 5200,+8, or three gains such as 2.1,1,1.6"
+)
+
+
+def is_white_balance(choice: str) -> bool:
+    """Whether :func:`white_balance_neutral` is meant to take ``choice``, even if its numbers should be wrong."""
+    return choice in ("as-shot", "daylight", "grey-world") or bool(_numbers(choice))
+
+
+def _numbers(choice: str) -> list[float]:
+    try:
+        return [float(part) for part in choice.rstrip("K").split(",")]
+    except ValueError:
+        return []
+
+
 def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.float64], str]:
     """Camera RGB of the light that a white balance choice stands for, green = 1, and what was used, in words.
 
@@ -186,10 +204,7 @@ def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.fl
         raise UsageError(f"{raw.source or 'this raw image'}: daylight is unknown for this camera; use grey-world.")
     if choice == "grey-world":
         return grey_world_neutral(raw), "grey-world"
-    try:
-        numbers = [float(part) for part in choice.rstrip("K").split(",")]
-    except ValueError:
-        numbers = []
+    numbers = _numbers(choice)
     if len(numbers) == 3 and all(np.isfinite(n) and n > 0 for n in numbers):
         return _green_one(1.0 / np.array(numbers)), "given gains"
     if len(numbers) in (1, 2):
@@ -203,10 +218,7 @@ def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.fl
         if np.any(neutral <= 0):
             raise UsageError(f"this camera's matrix gives no usable neutral for white balance {choice!r}.")
         return _green_one(neutral), f"{numbers[0]:g} K"
-    raise UsageError(
-        f"white balance {choice!r} is none of as-shot, daylight, grey-world, a temperature such as 5200 or 5200,+8, "
-        "or three gains such as 2.1,1,1.6."
-    )
+    raise UsageError(f"white balance {choice!r} is none of {WHITE_BALANCES}.")
 
 
 def _green_one(neutral: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -38,7 +38,23 @@ DEMOSAIC = Task(
     },
 )
 
+WHITE_BALANCE = Task(
+    name="white-balance",
+    summary="Raw image to the colour temperature of its light, and to white balance gains.",
+    inputs={
+        "awb-grid": (
+            "[3, h, w] float, h and w as config['grid'] of the card says. Linear R, G, B in 0..1 of a coarse grid of "
+            "the picture, prepared with the camera's tuning by the function that the card's adapter names."
+        ),
+    },
+    outputs={"temperature": "[] float. Kelvin. The adapter makes gains of it: rawzoo.tasks.white_balance.WhiteBalance."},
+    conditioning={
+        "lux": "The module is called as module(x, lux=y), y [N] float: the scene's illuminance in lux, not its logarithm."
+    },
+)
+
 
 @hookimpl
 def rawzoo_register_tasks(register: RegisterTask) -> None:
     register(DEMOSAIC)
+    register(WHITE_BALANCE)

@@ -55,6 +55,8 @@ class ModelCard:
             input (global context).
         dtypes: floating dtypes the model works in, best first.
         conditioning: extra inputs, e.g. ``("noise_profile",)``.
+        adapter: dotted path of the function that leads from a raw image to the model and from its output to the
+            result, for tasks that leave this to the model (:mod:`rawzoo.tasks.white_balance`); empty for others.
         weights: named sets, the default first. Empty for models that need none.
         formats: foreign checkpoint formats its importer reads.
         paper, licence: where it comes from, and the licence of the code.
@@ -73,6 +75,7 @@ class ModelCard:
     halo: int | None = 0
     dtypes: tuple[str, ...] = ("float32",)
     conditioning: tuple[str, ...] = ()
+    adapter: str = ""
     weights: Mapping[str, Weights] = field(default_factory=dict)
     formats: tuple[str, ...] = ()
     paper: str = ""
@@ -130,6 +133,10 @@ def problems(card: object) -> list[str]:
     check(is_name(card.task), f"task {card.task!r} is no task name")
     check(
         is_dotted_path(card.architecture), f"architecture must be 'package.module:factory', not {card.architecture!r}"
+    )
+    check(
+        not card.adapter or is_dotted_path(card.adapter),
+        f"adapter must be 'package.module:function' or empty, not {card.adapter!r}",
     )
     try:
         json.dumps(dict(card.config), allow_nan=False)

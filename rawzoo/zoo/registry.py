@@ -107,6 +107,18 @@ def load(
     return cast("Predictor", make_predictor(model, module, device=device, dtype=dtype, tile=tile))
 
 
+def adapter(card: ModelCard) -> Any:
+    """The function that a card's ``adapter`` names.
+
+    Raises:
+        PluginError: the card names none, or it cannot be imported.
+    """
+    owner = f"model {card.name!r} of {get_manager().origin('model', card.name)}"
+    if not card.adapter:
+        raise PluginError(f"{owner}: task {card.task} needs an adapter, and the card names none.")
+    return _resolve(card.adapter, owner)
+
+
 def load_weights(module: nn.Module, path: Path, model: str) -> None:
     """Copies the tensors of a safetensors file into a module; every name and shape must match.
 

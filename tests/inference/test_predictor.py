@@ -292,9 +292,25 @@ def test_bad_options_are_refused(arguments):
         Predictor(card(), nn.Identity(), **arguments)
 
 
-def test_unknown_conditioning_is_refused():
+def test_conditions_of_a_picture_that_nobody_gives_are_refused():
+    predictor = Predictor(card(conditioning=("noise_profile",)), nn.Identity())
     with pytest.raises(UsageError, match="noise_profile"):
-        Predictor(card(conditioning=("noise_profile",)), nn.Identity())
+        predictor(torch.zeros(3, 8, 8))
+
+
+def test_run_passes_the_conditions_on_and_drops_the_batch():
+    class Scaled(nn.Module):
+        def forward(self, x, *, lux):
+            assert lux.shape == (1,)
+            return x.mean((1, 2, 3)) * lux
+
+    predictor = Predictor(card(conditioning=("lux",)), Scaled())
+    y = predictor.run(torch.full((3, 4, 5), 0.5), lux=3.0)
+    assert y.shape == ()
+    assert y.item() == 1.5
+    for wrong in ({}, {"lux": 1.0, "cfa": 2.0}):
+        with pytest.raises(UsageError, match="takes lux"):
+            predictor.run(torch.zeros(3, 4, 5), **wrong)
 
 
 def test_dtype_is_the_cards_first_and_output_is_float32():
