@@ -1,0 +1,1 @@
+"""White balance by Raspberry Pi's AWB networks, a plugin of rawzoo."""

@@ -1,0 +1,140 @@
+"""OpenCV's ``resize`` as the reference converter uses it, in NumPy: the same sums in the same order of rounding.
+
+Written from the documented behaviour and checked against OpenCV in the tests. Reduction by area (``INTER_AREA``) has
+three rules there: whole factors, other factors of at least 1, and enlargement, which is a variant of bilinear.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+Float32 = npt.NDArray[np.float32]
+
+
+def area(image: npt.NDArray[np.uint16], height: int, width: int) -> npt.NDArray[np.uint16]:
+    """``cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)`` for uint16 ``[H, W, C]``."""
+    rows, columns = image.shape[:2]
+    if rows < height or columns < width:
+        return to_uint16(_linear(image, height, width, enlarged_area=True))
+    if rows % height == 0 and columns % width == 0:
+        return whole_cells(image, height, width)
+    sums = area_sums(np.swapaxes(image, 0, 1), width)
+    return to_uint16(area_sums(np.swapaxes(sums, 0, 1), height))
+
+
+def linear(image: Array, height: int, width: int) -> Array:
+    """``cv2.resize(image, (width, height))``, bilinear between pixel centres, for floating ``[H, W]``."""
+    if image.shape == (height, width):
+        return image
+    return _linear(image, height, width, enlarged_area=False)
+
+
+def area_sums(x: Array, count: int) -> Float32:
+    """Means of ``count`` equal cells along axis 0, fractions of samples included; float32, not rounded.
+
+    OpenCV adds in float32 from first to last. So does this, if there is a second axis: the sums run along rows of
+    memory, in which NumPy keeps the order.
+    """
+    cells = _cells(len(x), count)
+    first, tails = x[cells.first] * _column(cells.first_weight, x), x[cells.tail] * _column(cells.tail_weight, x)
+    x = np.multiply(x, np.float32(cells.weight), order="C")
+    x[cells.first] = first
+    out = np.empty((count, *x.shape[1:]), np.float32)
+    for i, (start, stop) in enumerate(zip(cells.first, cells.tail, strict=True)):
+        np.add.reduce(x[start:stop], axis=0, out=out[i])
+    out += tails
+    return out
+
+
+class _Cells(NamedTuple):
+    """Cell i is sample ``first[i]`` times its weight, samples up to ``tail[i]`` times ``weight``, and the tail."""
+
+    first: npt.NDArray[np.intp]
+    first_weight: Float32
+    tail: npt.NDArray[np.intp]
+    tail_weight: Float32
+    weight: float
+
+
+@lru_cache(maxsize=32)
+def _cells(length: int, count: int) -> _Cells:
+    scale = length / count
+    first, first_weight, tail, tail_weight = [], [], [], []
+    for i in range(count):
+        low, high = i * scale, i * scale + scale
+        size = min(scale, length - low)
+        stop = min(math.floor(high), length - 1)
+        start = min(math.ceil(low), stop)
+        # Fractions below a thousandth of a sample do not count.
+        begins_inside = start - low > 1e-3
+        first.append(start - begins_inside)
+        first_weight.append((start - low) / size if begins_inside else 1.0 / size)
+        tail.append(stop)
+        tail_weight.append(min(high - stop, 1.0, size) / size if high - stop > 1e-3 else 0.0)
+    return _Cells(
+        np.array(first), np.array(first_weight, np.float32), np.array(tail), np.array(tail_weight, np.float32), 1 / scale
+    )
+
+
+def whole_cells(image: Array, height: int, width: int) -> npt.NDArray[np.uint16]:
+    """Area means where each cell is a whole number of pixels: sums of four pixels are exact, the rest is float32."""
+    rows, columns = image.shape[0] // height, image.shape[1] // width
+    size, channels = rows * columns, image.shape[2]
+    if (rows, columns) == (2, 2):
+        four = image.reshape(height, 2, width, 2, channels).sum(axis=(1, 3), dtype=np.uint32)
+        return np.asarray(((four + 2) >> 2).astype(np.uint16))
+    if columns % 4 == 0:
+        image = sum(image[:, i::4].astype(np.uint32) for i in range(4))
+        columns //= 4
+    # [values of a cell in reading order, cells, channels]
+    cells = image.reshape(height, rows, width, columns, channels).transpose(1, 3, 0, 2, 4)
+    cells = cells.reshape(rows * columns, height * width, channels)
+    if rows * columns == size:
+        fours = size // 4 * 4
+        sums = cells[:fours].reshape(-1, 4, *cells.shape[1:]).sum(axis=1, dtype=np.uint32)
+        cells = np.concatenate([sums, cells[fours:]])
+    total = np.add.reduce(cells.astype(np.float32), axis=0)
+    return to_uint16(total * np.float32(1.0 / size)).reshape(height, width, channels)
+
+
+def _linear(image: Array, height: int, width: int, *, enlarged_area: bool) -> Array:
+    dtype = np.float64 if image.dtype == np.float64 else np.float32
+    x = image.astype(dtype)
+    for axis, length in ((1, width), (0, height)):
+        at, weight = _positions(image.shape[axis], length, enlarged_area)
+        following = np.minimum(at + 1, image.shape[axis] - 1)
+        x = np.moveaxis(x, axis, 0)
+        x = x[at] * _column(np.float32(1.0) - weight, x) + x[following] * _column(weight, x)
+        x = np.moveaxis(x, 0, axis)
+    return x
+
+
+def _positions(length: int, count: int, enlarged_area: bool) -> tuple[npt.NDArray[np.intp], Float32]:
+    """Sample before each output position, and the weight of the one after it."""
+    scale = length / count
+    i = np.arange(count)
+    if enlarged_area:
+        at = np.floor(i * scale)
+        weight = ((i + 1) - (at + 1) * (1 / scale)).astype(np.float32)
+        weight = np.where(weight <= 0, np.float32(0), weight - np.floor(weight))
+    else:
+        position = (i + 0.5) * scale - 0.5
+        at = np.floor(position)
+        weight = (position - at).astype(np.float32)
+        weight[(at < 0) | (at >= length - 1)] = 0
+    return np.clip(at, 0, length - 1).astype(np.intp), weight
+
+
+def _column(weights: Float32, x: Array) -> Float32:
+    return weights.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def to_uint16(x: Array) -> npt.NDArray[np.uint16]:
+    """Rounded (halves to even) and saturated."""
+    return np.clip(np.rint(x), 0, 65535).astype(np.uint16)
