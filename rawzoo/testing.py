@@ -12,6 +12,7 @@ import math
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,10 +22,13 @@ from torch import Tensor
 from rawzoo.errors import RawzooError, UsageError
 from rawzoo.inference.predictor import Predictor
 from rawzoo.raw import cfa as cfa_patterns
+from rawzoo.raw.image import ColorMatrix, RawImage
+from rawzoo.tasks import white_balance
 from rawzoo.zoo import registry
 from rawzoo.zoo.card import ModelCard, problems
 
 _CHANNELS = {"mosaic": 1, "packed": 4, "camera-rgb": 3}
+_DOMAINS = (*_CHANNELS, "awb-grid", "temperature")
 
 # Largest difference between two ways of computing the same, relative to the largest output, which is float32.
 _TOLERANCE = {"float64": 1e-6, "float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}
@@ -51,7 +55,8 @@ def assert_model_contract(name: str, *, weights: str | Path | None = None, devic
     with the same result; output size is input size times scale, with the channels of the output domain, finite for
     noise, black and over-range input, in every dtype of the card; tiles of two sizes, odd picture sizes and a moved
     grid change nothing, for every CFA phase the card takes (skipped for global context); the weights survive a way
-    through safetensors; a dtype the card does not list is refused.
+    through safetensors; a dtype the card does not list is refused. Of models of task white-balance, instead of output
+    size and tiling: a temperature for every grid and lux, and gains for a raw image whatever its file says they are.
 
     Args:
         name: of a registered model.
@@ -68,15 +73,18 @@ def assert_model_contract(name: str, *, weights: str | Path | None = None, devic
         return registry.load(name, weights=weights, device=device, dtype=dtype, tile=tile)
 
     predictor = load()
-    for cfa in _patterns(card):
-        _check_output(predictor, cfa)
-    _check_deterministic(predictor, load())
-    if card.halo is not None:
+    if card.task == white_balance.TASK:
+        _check_white_balance(predictor, [load(), *(load(dtype=other) for other in card.dtypes)])
+    else:
         for cfa in _patterns(card):
-            _check_tiling(predictor, cfa, [load(tile) for tile in _tiles(card, cfa)], _TOLERANCE[dtype])
+            _check_output(predictor, cfa)
+        _check_deterministic(predictor, load())
+        if card.halo is not None:
+            for cfa in _patterns(card):
+                _check_tiling(predictor, cfa, [load(tile) for tile in _tiles(card, cfa)], _TOLERANCE[dtype])
+        for other in card.dtypes:
+            _check_dtype(card, other, predictor, load)
     _check_weights(predictor, load)
-    for other in card.dtypes:
-        _check_dtype(card, other, predictor, load)
     refused = next((d for d in _TOLERANCE if d not in card.dtypes), None)
     if refused is not None:
         try:
@@ -97,7 +105,7 @@ def _check_card(card: ModelCard) -> None:
     _require(card.summary, f"{card.name}: the card has no summary; write one sentence for `rawzoo models`.")
     for domain in (card.input, card.output):
         _require(
-            domain in _CHANNELS, f"{card.name}: this test knows no {domain!r} tensors, only {', '.join(_CHANNELS)}."
+            domain in _DOMAINS, f"{card.name}: this test knows no {domain!r} tensors, only {', '.join(_DOMAINS)}."
         )
     child = subprocess.run([sys.executable, "-c", _TORCH_FREE.format(name=card.name)], capture_output=True, text=True)  # noqa: S603
     # In-test plugins do not exist in the child; there is nothing to learn about them here.
@@ -210,6 +218,52 @@ def _check_deterministic(predictor: Predictor, again: Predictor) -> None:
         first,
         0.0,
         f"{card.name}: loaded twice it gives two results; some parameters are random: give the card weights for them",
+    )
+
+
+def _check_white_balance(predictor: Predictor, others: list[Predictor]) -> None:
+    card = predictor.card
+    grid = card.config.get("grid")
+    fine = isinstance(grid, list) and len(grid) == 2 and all(isinstance(n, int) and n > 0 for n in grid)
+    _require(fine, f"{card.name}: config['grid'] must be [rows, columns] of its input, not {grid!r}.")
+    assert isinstance(grid, list)
+    generator = torch.Generator().manual_seed(0)
+    for what, x in (
+        ("noise", torch.rand(3, *grid, generator=generator)),
+        ("black", torch.zeros(3, *grid)),
+        ("white", torch.ones(3, *grid)),
+    ):
+        for lux in (0.0, 1.0, 400.0, 1e6):
+            kelvin = predictor.run(x, lux=lux)
+            _require(
+                kelvin.ndim == 0 and 1000.0 <= float(kelvin) <= 30000.0,
+                f"{card.name}: a grid of {what} at {lux:g} lux gives {kelvin}; it must give one temperature in kelvin, "
+                "1000 to 30000; guard logarithms and divisions.",
+            )
+            for other in others:
+                _require_equal(
+                    other.run(x, lux=lux),
+                    kelvin,
+                    0.0 if other.dtype == predictor.dtype else 8 * _TOLERANCE[str(other.dtype).removeprefix("torch.")],
+                    f"{card.name}: loaded again, in {other.dtype}, it gives another temperature for {what}",
+                )
+    mosaic = (1000.0 + 200.0 * torch.rand(128, 192, generator=generator)).numpy().astype("uint16")
+    raw = RawImage.from_array(
+        mosaic,
+        cfa="RGGB",
+        black_level=64,
+        white_level=4095,
+        color_matrices=[ColorMatrix(21, ((0.7, -0.12, -0.09), (-0.38, 1.16, 0.25), (-0.04, 0.15, 0.6)))],
+    )
+    found = white_balance.estimate(raw, predictor)
+    _require(
+        found.gains[1] == 1.0 and all(0.1 < gain < 10.0 for gain in found.gains),
+        f"{card.name}: it finds gains {found.gains} for a grey field; they must be of R, G, B with green = 1.",
+    )
+    json.dumps(found.to_dict(), allow_nan=False)
+    balanced = white_balance.estimate(replace(raw, as_shot_neutral=(1.0, 0.2, 0.1)), predictor)
+    _require(
+        balanced == found, f"{card.name}: it looks at the white balance in the file; it is to judge the picture only."
     )
 
 

@@ -132,7 +132,7 @@ def adapter(card: ModelCard) -> Any:
     owner = f"model {card.name!r} of {get_manager().origin('model', card.name)}"
     if not card.adapter:
         raise PluginError(f"{owner}: task {card.task} needs an adapter, and the card names none.")
-    return _resolve(card.adapter, owner)
+    return resolve(card.adapter, owner)
 
 
 def load_weights(module: nn.Module, path: Path, model: str) -> None:
