@@ -61,6 +61,11 @@ class Case:
         curve = ["curve"] if self.options.get("curve") is not None else []
         return " ".join([self.op, self.source, *(f"{k}={v}" for k, v in shown.items()), *curve])
 
+    @property
+    def interleaved(self) -> bool:
+        """The result is ``[H, W, 3]``."""
+        return self.op in ("develop", "render") or self.options.get("layout") == "interleaved"
+
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """The smallest size, odd ones where the op takes them, and one of several thread blocks."""
         least, step = self.smallest, self.step

@@ -209,14 +209,3 @@ def test_the_reference_takes_over_without_the_native_module(without_native: None
         assert got.dtype == expected.dtype
         tolerance = 1 if got.dtype.kind == "u" else 0
         np.testing.assert_allclose(got.astype(float), expected.astype(float), rtol=3e-7, atol=tolerance)
-
-
-@pytest.mark.slow
-def test_more_than_two_to_the_31_elements() -> None:
-    height, width = 2050, 1 << 20
-    x = np.zeros((height, width), np.uint16)
-    x[-1, -1] = 40000
-    rgb = ops.demosaic(x, "RGGB", "malvar")
-    assert rgb[2, -1, -1] == 40000
-    np.testing.assert_array_equal(rgb[:, -4:, -4:], ops.demosaic(x[-16:, -16:], "RGGB", "malvar")[:, -4:, -4:])
-    assert rgb[:, : height - 4].max() == 0
