@@ -76,16 +76,9 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     if request.param > ops.num_threads():
         pytest.skip("this machine has one core")
     before = torch.get_num_threads()
-    set_threads(request.param)
+    peers.set_threads(request.param)
     yield request.param
-    set_threads(before)
-
-
-def set_threads(threads: int) -> None:
-    torch.set_num_threads(threads)
-    peers.set_libraw_threads(threads)
-    if cv2 := peers.optional("cv2"):
-        cv2.setNumThreads(threads)
+    peers.set_threads(before)
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:

@@ -122,16 +122,23 @@ def kornia_bilinear(mosaic: np.ndarray) -> Call | None:
     return lambda: kornia.color.raw_to_rgb(source, kornia.color.CFA.BG)
 
 
+# --- threads --------------------------------------------------------------------------------------------------------
+
+
+def set_threads(threads: int) -> None:
+    """Threads that rawzoo (which asks torch), torch, OpenCV and LibRaw may use."""
+    torch.set_num_threads(threads)
+    if cv2 := optional("cv2"):
+        cv2.setNumThreads(threads)
+    # LibRaw: the OpenMP runtime that the rawpy wheel brings; without it, LibRaw keeps its own number.
+    for path in glob.glob(str(Path(rawpy.__file__).parents[1] / "rawpy.libs" / "libgomp*")):
+        ctypes.CDLL(path).omp_set_num_threads(threads)
+
+
 # --- LibRaw ----------------------------------------------------------------------------------------------------------
 
 _PROGRESS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int)
 _BEFORE_INTERPOLATION, _CONVERT = 1 << 10, 1 << 18  # LIBRAW_PROGRESS_PRE_INTERPOLATE, _CONVERT_RGB
-
-
-def set_libraw_threads(threads: int) -> None:
-    """Threads of the OpenMP runtime that the rawpy wheel brings; without it LibRaw keeps its own number."""
-    for path in glob.glob(str(Path(rawpy.__file__).parents[1] / "rawpy.libs" / "libgomp*")):
-        ctypes.CDLL(path).omp_set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,10 @@ from rawzoo.raw.cfa import color_tile
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 #: What the four are mosaiced with, what is cropped, and what PSNR relates to.
-PROTOCOL = "16-bit mosaic of the linear picture, border of 8 cropped, MSE pooled over RGB, mean of the dB, not rounded"
+PROTOCOL = (
+    "16-bit mosaic of the linear picture, result clipped to 0..1 (not rounded), border of 8 cropped, MSE pooled over "
+    "RGB in each picture, mean of the dB over the pictures"
+)
 
 
 @lru_cache(maxsize=1)
@@ -41,6 +44,6 @@ def psnr(demosaic: Callable[[npt.NDArray[np.uint16]], npt.ArrayLike], cfa: str) 
         y, x = np.indices((height, width))
         result = np.asarray(demosaic(codes[y, x, tile[y % len(tile), x % len(tile)]]), dtype=float)
         result = result.transpose(1, 2, 0) if result.shape[0] == 3 else result
-        error = (result / 65535 - codes / 65535)[8:-8, 8:-8]
+        error = (np.clip(result / 65535, 0, 1) - codes / 65535)[8:-8, 8:-8]
         decibels.append(-10 * np.log10(np.mean(error**2)))
     return float(np.mean(decibels))
