@@ -119,6 +119,10 @@ def run(
             decoders.append(here.decoder)
         return here.decoder  # type: ignore[no-any-return]
 
+    def advance(job: Job, fraction: float) -> None:
+        if progress:
+            progress(job, fraction)
+
     def work(job: Job) -> Outcome:
         if resume and _is_done(job):
             return Outcome(job, skipped=True)
@@ -127,7 +131,7 @@ def run(
         try:
             raw = decoder().open(job.source, timeout_s=timeout_s, **recipe.open_options)
             warnings = raw.warnings
-            develop_file(raw, job.target, recipe, progress=lambda done: progress and progress(job, done))
+            develop_file(raw, job.target, recipe, progress=lambda done: advance(job, done))
         except (RawzooError, OSError, MemoryError) as error:
             return Outcome(job, error=str(error) or type(error).__name__, warnings=warnings)
         return Outcome(job, warnings=warnings, seconds=time.perf_counter() - began)
@@ -157,7 +161,7 @@ def _is_done(job: Job) -> bool:
 
 
 def develop_file(
-    raw: RawImage, target: Path, recipe: Recipe, *, progress: Callable[[float], object] | None = None
+    raw: RawImage, target: Path, recipe: Recipe, *, progress: Callable[[float], None] | None = None
 ) -> None:
     """Develop one raw image into one file of the format its suffix names."""
     form = output.format_of(target.name)

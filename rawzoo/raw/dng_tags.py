@@ -26,8 +26,7 @@ ILLUMINANT, ACTIVE_AREA, CALIBRATION_SIGNATURE, PROFILE_SIGNATURE = (50778, 5077
 NOISE_PROFILE, ROW_INTERLEAVE, COLUMN_INTERLEAVE = 51041, 50975, 52547
 
 CFA, LINEAR_RAW = 32803, 34892
-#: Compressions: none, lossless JPEG.
-UNCOMPRESSED, LOSSLESS_JPEG = 1, 7
+UNCOMPRESSED, LOSSLESS_JPEG, LOSSY_JPEG = 1, 7, 34892  # compressions
 #: Valid for DNG but not read by the LibRaw of rawpy's wheels: LZW, deflate (integer), PackBits, JPEG XL.
 _ONLY_TIFFFILE = (5, 8, 32946, 32773, 52546)
 
@@ -82,6 +81,10 @@ class DngTags:
         return self.raw.integer(SAMPLE_FORMAT, 1) == 3
 
     @property
+    def is_uncompressed(self) -> bool:
+        return self.raw.integer(COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED
+
+    @property
     def needs_tifffile(self) -> bool:
         """Whether LibRaw would refuse this DNG, round it, or read it wrongly without saying so.
 
@@ -95,11 +98,16 @@ class DngTags:
             self.is_float or compression in _ONLY_TIFFFILE or (compression == LOSSLESS_JPEG and strips)
         )
 
+    @property
+    def rescaled_by_libraw(self) -> bool:
+        """Whether the data LibRaw gives is on another scale than the levels: expanded to 16 bit, or made integer."""
+        return self.is_float or self.raw.integer(COMPRESSION, UNCOMPRESSED) == LOSSY_JPEG
+
     def missing_bytes(self, size: int) -> int:
         """How many bytes of image data a file of ``size`` bytes lacks."""
         ranges = tiff.data_ranges(self.raw)
         stored = sum(count for _, count in ranges)
-        if self.raw.integer(COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED:
+        if self.is_uncompressed:
             height, width = self.shape
             needed = height * ((width * self.samples * self.bits + 7) // 8)
         else:

@@ -41,9 +41,9 @@ class Exif:
 
     @property
     def orientation(self) -> int | None:
-        """EXIF orientation 1 to 8, or None."""
+        """EXIF orientation, 1 to 8 in a sane file; None when it is absent or 0, which means unknown."""
         value = _number(self.ifd0, ORIENTATION)
-        return int(value) if value is not None and value in range(1, 9) else None
+        return int(value) if value is not None and math.isfinite(value) and value != 0 else None
 
     def block(self) -> bytes:
         """The shot's EXIF as one TIFF block (see :attr:`RawImage.exif`), or empty when there is nothing to carry."""

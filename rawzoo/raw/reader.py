@@ -168,6 +168,8 @@ def _open_raw(path: Path, head: bytes) -> RawImage:
     with builtins.open(path, "rb") as file:
         directories = tiff.read(file)
         exif = metadata.read(file, directories)
+    if not directories and tiff.has_tiff_header(head):
+        raise RawFileError(f"{path} is damaged or cut short: its directory of contents is missing; copy it again.")
     dng = dng_tags.find(directories)
     if dng is not None:
         missing = dng.missing_bytes(size)
@@ -175,6 +177,11 @@ def _open_raw(path: Path, head: bytes) -> RawImage:
             raise RawFileError(
                 f"{path} is cut short or a mere header: {missing} bytes or more of its image data are missing; "
                 "copy it again."
+            )
+        if dng.kind is None:
+            raise RawFileError(
+                f"{path} does not say which colour each pixel has, or has other colours than red, green and blue; "
+                "rawzoo develops Bayer, X-Trans, monochrome and linear RGB files."
             )
     decoded = _decode(path, head, dng)
     if dng is None and _is_cut_short(directories, size):
@@ -205,37 +212,42 @@ def _decode(path: Path, head: bytes, dng: DngTags | None) -> _Decoded:
             return ours
     import rawpy
 
+    decoded, opened = None, False
     with _standard_error_aside() as said:
         try:
             with rawpy.imread(str(path)) as reader:
+                opened = True
                 decoded = _from_libraw(path, reader, dng)
-            refused: Exception | None = None
         except (rawpy.LibRawError, rawpy.NotSupportedError, MemoryError, ValueError, NotImplementedError) as error:
             refused = error
-    if refused is None:
+    if decoded is not None:
         return replace(decoded, damaged=any(word in line for line in said for word in _DAMAGE))
-    if isinstance(refused, rawpy.LibRawFileUnsupportedError) and dng is not None:
+    if dng is not None and (not opened or dng.is_uncompressed):
         again = _decode_with_tifffile(path, dng)
         if again is not None:
             return again
-    raise RawFileError(_refusal(path, head, dng, refused)) from refused
+    raise RawFileError(_refusal(path, head, dng, opened, refused)) from refused
 
 
-def _refusal(path: Path, head: bytes, dng: DngTags | None, error: Exception) -> str:
+def _refusal(path: Path, head: bytes, dng: DngTags | None, opened: bool, error: Exception) -> str:
+    """One sentence on why LibRaw did not open the file, or open it but did not decode it."""
     import rawpy
 
     if isinstance(error, (MemoryError, rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError)):
         return f"{path} holds, or claims to hold, a picture too large for memory."
     if _is_jpeg(head):
         return f"{path} is a JPEG picture, whatever its name says; give the raw file that it was made from."
-    if dng is None and (_is_png(head) or _is_tiff(head)) and not isinstance(error, rawpy.LibRawIOError):
+    if not opened and dng is None and (_is_png(head) or _is_tiff(head)):
         return (
             f"{path} is a picture or mosaic without raw metadata; if it is a mosaic, give its CFA pattern and levels "
             "(cfa, black, white)."
         )
-    if dng is None and isinstance(error, rawpy.LibRawFileUnsupportedError):
+    if not opened and dng is None:
         version = ".".join(map(str, rawpy.libraw_version))
-        return f"{path} is not a raw file, or of a camera that LibRaw {version} does not know; convert it to DNG."
+        return (
+            f"{path} is not a raw file, or is damaged, or comes from a camera that LibRaw {version} does not know; "
+            "check that it is what its name says."
+        )
     if isinstance(error, (rawpy.LibRawIOError, rawpy.LibRawDataError)):
         return f"{path} is damaged or cut short: the decoder ran out of sensible data; copy it again from the card."
     return f"{path} cannot be decoded ({_first_line(error)}); convert it to an uncompressed DNG."
@@ -401,12 +413,7 @@ class _Assembly:
         self.path, self.decoded, self.dng, self.exif = path, decoded, dng, exif
         self.warnings: list[str] = []
         self.kind, self.cfa = decoded.kind, decoded.cfa
-        if dng is not None:
-            if dng.kind is None:
-                raise RawFileError(
-                    f"{path} does not say which colour each pixel has, or has other colours than red, green and blue; "
-                    "rawzoo develops Bayer, X-Trans, monochrome and linear RGB files."
-                )
+        if dng is not None and dng.kind is not None:
             self.kind, self.cfa = dng.kind, dng.cfa
 
     def assume(self, sentence: str) -> None:
@@ -429,7 +436,7 @@ class _Assembly:
             white_level=white,
             active_area=active,
             default_crop=self._default_crop(active),
-            orientation=self.exif.orientation or _ORIENTATION_OF_FLIP.get(self.decoded.flip, 1),
+            orientation=self._orientation(),
             as_shot_neutral=self._as_shot_neutral(),
             daylight_neutral=self._daylight_neutral(matrices),
             color_matrices=matrices,
@@ -473,10 +480,18 @@ class _Assembly:
             return whole
         return clamped
 
+    def _orientation(self) -> int:
+        stated = self.exif.orientation
+        if stated is None:
+            return _ORIENTATION_OF_FLIP.get(self.decoded.flip, 1)
+        if stated not in range(1, 9):
+            self.assume(f"its orientation {stated} is none of 1 to 8, so it is taken as upright")
+            return 1
+        return stated
+
     def _levels(self, sample: npt.NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         black, white = self.decoded.black, self.decoded.white
-        # LibRaw scales lossy and some floating point DNGs; then its levels fit the data and the tags do not.
-        if self.dng is not None and (white is None or self._tags_fit(self.dng, white)):
+        if self.dng is not None and (white is None or not self.dng.rescaled_by_libraw):
             black, white = self.dng.black_level, self.dng.white_level
             if self.dng.black_varies:
                 self.assume("its black level varies within a colour, and the mean is used")
@@ -501,11 +516,6 @@ class _Assembly:
             self.assume(f"its white level is not above its black level, so {assumed:g} is taken as white")
             white = (assumed,) * channels
         return black, white
-
-    @staticmethod
-    def _tags_fit(dng: DngTags, libraw_white: tuple[float, ...]) -> bool:
-        white = dng.white_level
-        return white is not None and abs(white[0] - libraw_white[0]) <= 1.0
 
     def _color_matrices(self) -> tuple[ColorMatrix, ...]:
         if self.kind == "mono":
@@ -536,7 +546,7 @@ class _Assembly:
         if neutral is None and self.decoded.gains is not None:
             neutral = _neutral(_inverse(self.decoded.gains))
         if neutral is None:
-            self.assume("it has no usable as-shot white balance, so daylight or grey-world takes its place")
+            self.assume("it has no usable as-shot white balance, so grey-world takes its place")
         return neutral
 
     def _daylight_neutral(self, matrices: tuple[ColorMatrix, ...]) -> tuple[float, float, float] | None:

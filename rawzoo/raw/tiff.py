@@ -104,7 +104,7 @@ class Directory:
 
 
 def read(file: BinaryIO) -> list[Directory]:
-    """The directories of a TIFF file in file order; empty when it is none.
+    """The directories of a TIFF file in file order; empty when it is none, or its first directory is not whole.
 
     Entries whose value lies outside the file, and directories outside it or in a loop, are left out.
     """
@@ -115,14 +115,19 @@ def read(file: BinaryIO) -> list[Directory]:
     if order is None:
         return []
     seen: set[int] = set()
-    offset = struct.unpack(order + "I", header[4:])[0]
-    found = []
-    while offset:
+    offset: int | None = struct.unpack(order + "I", header[4:])[0]
+    found: list[Directory] = []
+    while offset is not None and offset != 0:
         directory, offset = _read_directory(file, offset, order, size, seen)
-        if directory is None:
+        if directory is None or (offset is None and not found):
             break
         found.append(directory)
     return found
+
+
+def has_tiff_header(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` says it is a TIFF or one of the raw formats like it."""
+    return _byte_order(head[:8]) is not None
 
 
 def _byte_order(header: bytes) -> ByteOrder | None:
@@ -141,8 +146,8 @@ def _bytes_at(file: BinaryIO, offset: int, count: int, size: int) -> bytes:
 
 def _read_directory(
     file: BinaryIO, offset: int, order: ByteOrder, size: int, seen: set[int]
-) -> tuple[Directory | None, int]:
-    """The directory at ``offset`` and the offset of the next one in its chain."""
+) -> tuple[Directory | None, int | None]:
+    """The directory at ``offset`` and the offset of the next one in its chain; None where the file ends before."""
     if offset in seen or len(seen) >= _MAX_DIRECTORIES:
         return None, 0
     seen.add(offset)
@@ -171,7 +176,7 @@ def _read_directory(
         if code in tags and tags[code].type in (LONG, 13)
     }
     following = _bytes_at(file, offset + 2 + 12 * entries, 4, size)
-    return Directory(offset, tags, children), struct.unpack(order + "I", following)[0] if following else 0
+    return Directory(offset, tags, children), struct.unpack(order + "I", following)[0] if following else None
 
 
 def data_ranges(directory: Directory) -> list[tuple[int, int]]:
@@ -190,23 +195,29 @@ def exif_block(ifd0: Sequence[Tag], exif: Sequence[Tag] = (), gps: Sequence[Tag]
     main = {tag.code: tag for tag in ifd0}
     for code, tags in ((EXIF_IFD, exif), (GPS_IFD, gps)):
         if tags:
-            main[code] = Tag.of(code, LONG, len(block))
-            block += _directory_bytes({tag.code: tag for tag in tags}, len(block), "<")
-    block[:8] = struct.pack("<2sHI", b"II", 42, len(block))
-    return bytes(block + _directory_bytes(main, len(block), "<"))
+            data, start = _directory_bytes({tag.code: tag for tag in tags}, len(block), "<")
+            main[code] = Tag.of(code, LONG, start)
+            block += data
+    data, start = _directory_bytes(main, len(block), "<")
+    block[:8] = struct.pack("<2sHI", b"II", 42, start)
+    return bytes(block + data)
 
 
-def _directory_bytes(entries: Mapping[int, Tag | bytes], at: int, order: ByteOrder, following: int = 0) -> bytes:
-    """A directory to stand at file offset ``at``, its values behind it; entries given as bytes are kept as they are."""
-    table = bytearray(struct.pack(order + "H", len(entries)))
-    values = bytearray()
-    values_at = at + 2 + 12 * len(entries) + 4
+def _directory_bytes(
+    entries: Mapping[int, Tag | bytes], at: int, order: ByteOrder, following: int = 0
+) -> tuple[bytes, int]:
+    """A directory to be put at the even file offset ``at``, and the offset to point to.
+
+    Its values come first, so that a file which is cut short lacks the directory rather than a value. Entries given
+    as bytes are kept as they are.
+    """
+    table, values = bytearray(struct.pack(order + "H", len(entries))), bytearray()
     for code in sorted(entries):
         entry = entries[code]
-        packed = entry if isinstance(entry, bytes) else _entry(entry, order, values_at + len(values))
+        packed = entry if isinstance(entry, bytes) else _entry(entry, order, at + len(values))
         table += packed[:12]
         values += packed[12:]
-    return bytes(table + struct.pack(order + "I", following) + values)
+    return bytes(values + table + struct.pack(order + "I", following)), at + len(values)
 
 
 def _entry(tag: Tag, order: ByteOrder, value_at: int = 0) -> bytes:
@@ -233,8 +244,7 @@ def embed_exif(path: Path, exif: bytes) -> None:
         order = _byte_order(header)
         if not source or order is None:
             return
-        start = struct.unpack(order + "I", header[4:])[0]
-        file.seek(start)
+        file.seek(struct.unpack(order + "I", header[4:])[0])
         entries = struct.unpack(order + "H", file.read(2))[0]
         table = [file.read(12) for _ in range(entries)]
         following = struct.unpack(order + "I", file.read(4))[0]
@@ -244,12 +254,13 @@ def embed_exif(path: Path, exif: bytes) -> None:
             main.pop(code, None)
             for directory in source[0].children.get(code, ())[:1]:
                 _align(file)
-                main[code] = Tag.of(code, LONG, file.tell())
-                file.write(_directory_bytes(directory.tags, file.tell(), order))
+                data, start = _directory_bytes(directory.tags, file.tell(), order)
+                main[code] = Tag.of(code, LONG, start)
+                file.write(data)
         main.update({struct.unpack(order + "H", entry[:2])[0]: entry for entry in table})
         _align(file)
-        start = file.tell()
-        file.write(_directory_bytes(main, start, order, following))
+        data, start = _directory_bytes(main, file.tell(), order, following)
+        file.write(data)
         file.seek(4)
         file.write(struct.pack(order + "I", start))
 

@@ -36,6 +36,52 @@ _CARDS = (
         paper="Malvar, He, Cutler: High-quality linear interpolation for demosaicing of Bayer-patterned color images "
         "(ICASSP 2004)",
     ),
+    ModelCard(
+        name="hamilton-adams",
+        task="demosaic",
+        architecture=ARCHITECTURE,
+        config={"method": "hamilton-adams", "encode": "sqrt"},
+        summary="Green along edges, blended by how little each direction changes, on square roots; hardly slower.",
+        cfa="bayer",
+        halo=3,
+        conditioning=("cfa",),
+        paper="Hamilton, Adams: Adaptive color plan interpolation in single sensor color electronic camera "
+        "(US patent 5,629,734, 1997, expired)",
+    ),
+    ModelCard(
+        name="menon",
+        task="demosaic",
+        architecture=ARCHITECTURE,
+        config={"method": "menon", "encode": "sqrt"},
+        summary="Directional filtering with a posteriori decision (DDFAPD) and its refining step, on square roots.",
+        cfa="bayer",
+        halo=8,
+        conditioning=("cfa",),
+        paper="Menon, Andriani, Calvagno: Demosaicing with directional filtering and a posteriori decision "
+        "(IEEE TIP 2007)",
+    ),
+    ModelCard(
+        name="rcd",
+        task="demosaic",
+        architecture=ARCHITECTURE,
+        config={"method": "rcd", "encode": "sqrt"},
+        summary="Ratio corrected demosaicing on square roots.",
+        cfa="bayer",
+        halo=10,
+        conditioning=("cfa",),
+        paper="Sanz Rodriguez: Ratio corrected demosaicing (2017)",
+    ),
+    ModelCard(
+        name="gbtf",
+        task="demosaic",
+        architecture=ARCHITECTURE,
+        config={"method": "gbtf", "encode": "sqrt"},
+        summary="Both directions blended by how colour differences change, on square roots; the best of the classical.",
+        cfa="bayer",
+        halo=9,
+        conditioning=("cfa",),
+        paper="Pekkucuksen, Altunbasak: Gradient based threshold free color filter array interpolation (ICIP 2010)",
+    ),
 )
 
 
