@@ -6,8 +6,8 @@ list lacks is reported by :func:`missing`.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rawzoo import ops
+from rawzoo.ops import backend
 from rawzoo.ops.dispatch import OPS
 from rawzoo.raw.cfa import BAYER_PATTERNS, XTRANS_PATTERN
 
@@ -57,7 +58,7 @@ class Case:
 
     @property
     def label(self) -> str:
-        shown = {k: v for k, v in self.options.items() if k in ("cfa", "method", "dtype", "clip", "layout")}
+        shown = {k: v for k, v in self.options.items() if k in ("cfa", "method", "encode", "dtype", "clip", "layout")}
         curve = ["curve"] if self.options.get("curve") is not None else []
         return " ".join([self.op, self.source, *(f"{k}={v}" for k, v in shown.items()), *curve])
 
@@ -108,20 +109,19 @@ def _pictures() -> Iterator[tuple[dict[str, Any], float]]:
 
 def _demosaic(cfa: str) -> Iterator[Case]:
     smallest = 2 if len(cfa) == 4 else 6
-    parameters = inspect.signature(ops.demosaic).parameters
-    variants: list[dict[str, Any]] = [{}]
-    if "dtype" in parameters:
-        variants.append({"dtype": "float16"})
-    if "layout" in parameters:
-        variants.append({"layout": "interleaved"})
+    variants: list[dict[str, Any]] = [
+        {},
+        {"dtype": "float16"},
+        {"layout": "interleaved", "encode": "sqrt"},
+    ]
     for method in ops.demosaic_methods(cfa):
         for source in ("uint16", "float32"):
             for variant in variants:
-                options = {"cfa": cfa, "method": method, **variant}
-                yield Case("demosaic", source, options, smallest=smallest)
-            for picture, tolerance in _pictures():
-                options = {**_levels(cfa), "clip": 1.0, "matrix": MATRIX, "method": method, **picture}
-                yield Case("develop", source, options, smallest=smallest, tolerance=tolerance)
+                yield Case("demosaic", source, {"cfa": cfa, "method": method, **variant}, smallest=smallest)
+            for encode in ("none", "sqrt"):
+                for picture, tolerance in _pictures():
+                    options = {**_levels(cfa), "clip": 1.0, "matrix": MATRIX, "method": method, "encode": encode}
+                    yield Case("develop", source, options | picture, smallest=smallest, tolerance=tolerance)
 
 
 def cases() -> Iterator[Case]:
@@ -147,6 +147,17 @@ def cases() -> Iterator[Case]:
         yield Case("inverse_anscombe", "float32", {**noise, "method": method})
     for picture, tolerance in _pictures():
         yield Case("render", "float32", {"matrix": MATRIX, **picture}, planes=3, tolerance=tolerance)
+
+
+@contextmanager
+def by_reference() -> Iterator[None]:
+    """Meanwhile the torch reference serves every op, as where no native module is built."""
+    native = backend.module_for
+    backend.module_for = lambda _device: None
+    try:
+        yield
+    finally:
+        backend.module_for = native
 
 
 def one_of_each(choose: Callable[[Case], object] = lambda case: case.op) -> list[Case]:

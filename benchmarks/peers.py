@@ -69,6 +69,29 @@ def copies(traffic: int, threads: int) -> dict[str, Call | None]:
     return {"memcpy": lambda: tensors[1].copy_(tensors[0]), "NT copy": nt}
 
 
+# --- plain torch -----------------------------------------------------------------------------------------------------
+
+
+def torch_pack(mosaic: torch.Tensor, black: float, scales: list[float], dtype: torch.dtype) -> torch.Tensor:
+    """RGGB to R, Gr, Gb, B as one writes it down."""
+    x = mosaic.to(torch.float32)
+    return torch.stack([(x[i // 2 :: 2, i % 2 :: 2] - black) * scales[i] for i in range(4)]).to(dtype)
+
+
+def torch_anscombe(x: torch.Tensor, gain: float, sigma: float, offset: float) -> torch.Tensor:
+    return 2 * torch.sqrt(torch.clamp((x - offset) / gain + 0.375 + (sigma / gain) ** 2, min=0))
+
+
+def torch_inverse_anscombe(y: torch.Tensor, gain: float, sigma: float, offset: float, method: str) -> torch.Tensor:
+    if method == "algebraic":
+        square = 0.25 * y * y - 0.375
+    else:
+        d = y.clamp(min=2 * 0.375**0.5)
+        c = 1.5**0.5
+        square = 0.25 * d**2 + 0.25 * c / d - 1.375 / d**2 + 0.625 * c / d**3 - 0.125
+    return (square - (sigma / gain) ** 2) * gain + offset
+
+
 # --- demosaicing -----------------------------------------------------------------------------------------------------
 
 _MALVAR = (

@@ -16,13 +16,14 @@ import peers
 import pytest
 import quality
 import torch
-from cases import MATRIX, SRGB
+from cases import MATRIX, SRGB, by_reference
 from measure import Goal, Peer, versus
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from rawzoo import ops
-from rawzoo.ops import reference
-from rawzoo.raw.cfa import XTRANS_PATTERN
+from rawzoo.pipeline import DEFAULT_DEVELOPER
+from rawzoo.raw.cfa import XTRANS_PATTERN, period
+from rawzoo.zoo import registry
 
 LEVELS: dict[str, Any] = {"black": 512.0, "white": 16383.0, "gains": (2.0, 1.0, 1.54)}
 NOISE = {"gain": 1.7, "sigma": 12.0, "offset": 512.0}
@@ -30,7 +31,7 @@ NOISE = {"gain": 1.7, "sigma": 12.0, "offset": 512.0}
 CORNER, HALO = 192, 48
 
 # fast, edge-aware; and the slow, good ones
-FAST_METHODS, GOOD_METHODS = ("hamilton-adams",), ("menon", "ddfapd", "rcd")
+FAST_METHODS, GOOD_METHODS = ("hamilton-adams",), ("menon", "rcd", "gbtf")
 
 
 def copies(traffic: int, threads: int, memcpy: Goal | None, nt: Goal | None) -> dict[str, Peer]:
@@ -68,16 +69,21 @@ def compiled(function: Callable[..., Any], *args: Any) -> Peer:
     return Peer(call)
 
 
-def accuracy(result: np.ndarray, expected: torch.Tensor) -> dict[str, Any]:
-    """How far the timed result is from the torch reference, in units of the result."""
-    wanted = expected.to(torch.float64).numpy()
-    got = result.astype(float)
-    close = np.abs(got - wanted) <= 1e-4 * np.abs(wanted).max()
-    return {
-        "against": "torch reference",
-        "max_difference": float(np.abs(got - wanted).max()),
-        "equal": float(np.mean(close)),
-    }
+def eager(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    def call() -> Any:
+        with torch.inference_mode():
+            return function(*args)
+
+    return call
+
+
+def accuracy(result: np.ndarray, op: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> dict[str, Any]:
+    """How far the timed result is from what the torch reference makes of ``x``, in units of the result."""
+    with by_reference():
+        wanted = op(np.ascontiguousarray(x)).astype(float)
+    gap = np.abs(result.astype(float) - wanted)
+    close = gap <= 1e-4 * np.abs(wanted).max()
+    return {"against": "torch reference", "max_difference": float(gap.max()), "equal": float(np.mean(close))}
 
 
 def corner(x: np.ndarray, extra: int = 0) -> np.ndarray:
@@ -92,8 +98,8 @@ def test_pack(benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixels: int, 
     h, w = mosaic.shape
     out, scratch = np.empty((4, h // 2, w // 2), dtype), np.empty((h // 2, w // 2), np.float32)
     tensor = torch.from_numpy(mosaic)
-    args = ("RGGB", (512.0,) * 4, (16383.0,) * 4, LEVELS["gains"], dtype)
     level = [np.float32(512), [np.float32(g / 15871) for g in (2.0, 1.0, 1.0, 1.54)]]
+    args = (tensor, 512.0, [float(v) for v in level[1]], getattr(torch, dtype))
 
     def with_rawzoo() -> None:
         ops.pack(mosaic, "RGGB", **LEVELS, dtype=dtype, out=out)
@@ -108,7 +114,7 @@ def test_pack(benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixels: int, 
 
     planes, plane = torch.from_numpy(out), torch.from_numpy(scratch)
 
-    def with_torch() -> None:
+    def in_place() -> None:
         with torch.inference_mode():
             for i in range(4):
                 target = planes[i] if wide else plane
@@ -124,12 +130,13 @@ def test_pack(benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixels: int, 
             Goal(None, 1.2, "time"),
         ),
         "NumPy": Peer(with_numpy, Goal(4 if wide else 15) if threads == 1 else None),
-        "torch": Peer(with_torch),
-        "torch.compile": compiled(reference.pack, tensor, *args) if (megapixels, threads) == (12, 1) else None,
+        "torch": Peer(eager(peers.torch_pack, *args)),
+        "torch in place": Peer(in_place),
+        "torch.compile": compiled(peers.torch_pack, *args) if (megapixels, threads) == (12, 1) else None,
         **one_thread(threads, with_rawzoo, Goal(1.0)),
     }
     with_rawzoo()
-    check = accuracy(corner(out), corner(reference.pack(torch.from_numpy(corner(mosaic, CORNER).copy()), *args)))
+    check = accuracy(corner(out), lambda x: corner(ops.pack(x, "RGGB", **LEVELS, dtype=dtype)), corner(mosaic, CORNER))
     versus(
         benchmark,
         with_rawzoo,
@@ -150,15 +157,17 @@ def test_anscombe(benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixels: i
         x = ops.anscombe(x, **NOISE)
     out = np.empty_like(x)
     tensor = torch.from_numpy(x)
-    args = (*NOISE.values(),) if forward else (*NOISE.values(), method)
-    plain = reference.anscombe if forward else reference.inverse_anscombe
+    args = (tensor, *NOISE.values()) if forward else (tensor, *NOISE.values(), method)
+    plain = peers.torch_anscombe if forward else peers.torch_inverse_anscombe
     shift = np.float32(0.375 + (12 / 1.7) ** 2)
 
-    def with_rawzoo() -> None:
+    def transform(source: np.ndarray, target: np.ndarray | None = None) -> np.ndarray:
         if forward:
-            ops.anscombe(x, **NOISE, out=out)
-        else:
-            ops.inverse_anscombe(x, **NOISE, method=method, out=out)
+            return ops.anscombe(source, **NOISE, out=target)
+        return ops.inverse_anscombe(source, **NOISE, method=method, out=target)
+
+    def with_rawzoo() -> None:
+        transform(x, out)
 
     def with_numpy() -> None:
         if forward:
@@ -175,14 +184,12 @@ def test_anscombe(benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixels: i
 
     result = torch.from_numpy(out)
 
-    def with_torch() -> None:
+    def in_place() -> None:
         with torch.inference_mode():
             if forward:
                 torch.sub(tensor, 512, out=result).mul_(1 / 1.7).add_(float(shift)).clamp_(min=0).sqrt_().mul_(2)
-            elif method == "algebraic":
-                torch.mul(tensor, tensor, out=result).mul_(0.25 * 1.7).add_(512 - 1.7 * float(shift))
             else:
-                result.copy_(plain(tensor, *args))
+                torch.mul(tensor, tensor, out=result).mul_(0.25 * 1.7).add_(512 - 1.7 * float(shift))
 
     goals = (
         (Goal(1.0, None, "time"), Goal(None, 1.15, "time"))
@@ -192,12 +199,13 @@ def test_anscombe(benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixels: i
     against: dict[str, Peer | None] = {
         **copies(2 * x.nbytes, threads, *goals),
         "NumPy": Peer(with_numpy) if method != "exact" else None,
-        "torch": Peer(with_torch, Goal(5 if forward else 15) if threads == 1 else None),
-        "torch.compile": compiled(plain, tensor, *args) if (megapixels, threads) == (12, 1) else None,
+        "torch": Peer(eager(plain, *args), Goal(5 if forward else 15) if threads == 1 else None),
+        "torch in place": Peer(in_place) if method != "exact" else None,
+        "torch.compile": compiled(plain, *args) if (megapixels, threads) == (12, 1) else None,
         **one_thread(threads, with_rawzoo, Goal(1.0)),
     }
     with_rawzoo()
-    check = accuracy(corner(out), plain(torch.from_numpy(corner(x).copy()), *args))
+    check = accuracy(corner(out), transform, corner(x).copy())
     name = "Anscombe" if forward else f"inverse Anscombe, {method}"
     versus(benchmark, with_rawzoo, against, name=name, megapixels=megapixels, threads=threads, accuracy=check)
 
@@ -238,7 +246,9 @@ def test_pack_anscombe(benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixe
     }
     with_rawzoo()
     two_passes()
-    check = accuracy(out, torch.from_numpy(unfused_out)) | {"against": "pack, then anscombe"}
+    check = accuracy(
+        corner(out), lambda x: corner(ops.pack_anscombe(x, **arguments)), np.ascontiguousarray(corner(mosaic, CORNER))
+    )
     versus(
         benchmark, with_rawzoo, against, name="pack + Anscombe", megapixels=megapixels, threads=threads, accuracy=check
     )
@@ -269,7 +279,7 @@ def test_demosaic(
     request: pytest.FixtureRequest,
 ) -> None:
     bayer = len(cfa) == 4
-    out = np.empty((3, *mosaic.shape), np.float32)
+    out = ops.demosaic(mosaic, cfa, method)
 
     def with_rawzoo() -> None:
         ops.demosaic(mosaic, cfa, method, out=out)
@@ -282,9 +292,13 @@ def test_demosaic(
         **one_thread(threads, with_rawzoo, Goal(1.35, 1.7)),
     }
     with_rawzoo()
-    crop = torch.from_numpy(mosaic[: CORNER + HALO, : CORNER + HALO].copy())
-    check = accuracy(corner(out), corner(reference.demosaic(crop, cfa, method)))
-    check["psnr"] = quality.psnr(lambda codes: ops.demosaic(codes, cfa, method), cfa)
+    side = CORNER // 2
+    check = accuracy(
+        out[:, :side, :side], lambda x: ops.demosaic(x, cfa, method)[:, :side, :side], corner(mosaic, HALO)
+    )
+    if method != "superpixel":
+        for encode in ("none", "sqrt"):
+            check[f"psnr_{encode}"] = quality.psnr(lambda x, e=encode: ops.demosaic(x, cfa, method, encode=e), cfa)
     name = f"{method} ({'Bayer' if bayer else 'X-Trans'})"
     versus(benchmark, with_rawzoo, against, name=name, megapixels=megapixels, threads=threads, accuracy=check)
 
@@ -328,45 +342,59 @@ def xtrans_peers(method: str, once: bool, request: pytest.FixtureRequest) -> dic
     return {f"LibRaw X-Trans {name}": Peer(stage and stage.seconds, goal, slow=True, self_timed=True)}
 
 
+def developers() -> list[tuple[str, dict[str, str]]]:
+    """What ``rawzoo develop`` runs where no network is asked for, and the plain ones."""
+    best = [(cfa, dict(registry.card(DEFAULT_DEVELOPER[period(cfa)]).config)) for cfa in ("RGGB", XTRANS_PATTERN)]
+    plain = [("RGGB", {"method": "malvar"}), (XTRANS_PATTERN, {"method": "bilinear"})]
+    return [*best, *(choice for choice in plain if choice not in best)]
+
+
 @pytest.mark.benchmark(group="develop")
-@pytest.mark.parametrize("cfa", ["RGGB", XTRANS_PATTERN], ids=["Bayer", "X-Trans"])
+@pytest.mark.parametrize(("cfa", "how"), developers(), ids=lambda v: v["method"] if isinstance(v, dict) else v[:4])
 def test_develop(
-    benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixels: int, threads: int, cfa: str, dng_12mp: Path
+    benchmark: BenchmarkFixture,
+    mosaic: np.ndarray,
+    megapixels: int,
+    threads: int,
+    cfa: str,
+    how: dict[str, str],
+    dng_12mp: Path,
 ) -> None:
-    bayer = len(cfa) == 4
-    method = "malvar" if bayer else "bilinear"
     out = np.empty((*mosaic.shape, 3), np.uint8)
-    options = {**LEVELS, "clip": 1.0, "matrix": MATRIX, "curve": SRGB, "method": method}
+    options = {**LEVELS, "clip": 1.0, "matrix": MATRIX, "curve": SRGB, **how}
 
     def with_rawzoo() -> None:
         ops.develop(mosaic, cfa, **options, out=out)
 
-    channels = 4 if bayer else 3
-    flat = tuple(float(v) for row in MATRIX for v in row)
-    levels = ((512.0,) * channels, (16383.0,) * channels, LEVELS["gains"])
-    args = (cfa, *levels, 1.0, flat, torch.from_numpy(SRGB), method, "uint8")
     # A quarter of the picture, time times four.
     quarter = torch.from_numpy(mosaic[: mosaic.shape[0] // 2, : mosaic.shape[1] // 2])
 
     def with_torch() -> None:
-        with torch.inference_mode():
-            reference.develop(quarter, *args)
+        with torch.inference_mode(), by_reference():
+            ops.develop(quarter, cfa, **options)
 
+    bayer = len(cfa) == 4
     once = megapixels == 12 and bayer
     against: dict[str, Peer | None] = {
         **copies(mosaic.nbytes + out.nbytes, threads, None, None),
         "torch": Peer(with_torch, slow=True, scale=4) if once and threads == 1 else None,
-        "rawpy PPG from the file": Peer(peers.rawpy_develop(dng_12mp, "PPG"), Goal(10, 20), slow=True)
-        if once
-        else None,
-        "rawpy AHD from the file": Peer(peers.rawpy_develop(dng_12mp, "AHD"), slow=True) if once else None,
+        **(rawpy_peers(dng_12mp) if once else {}),
         **one_thread(threads, with_rawzoo, Goal(1.35, 1.7)),
     }
     with_rawzoo()
-    crop = torch.from_numpy(mosaic[: CORNER + HALO, : CORNER + HALO].copy())
-    check = accuracy(out[:CORNER, :CORNER], reference.develop(crop, *args)[:CORNER, :CORNER])
-    name = f"develop to sRGB u8, {method} ({'Bayer' if bayer else 'X-Trans'})"
+    check = accuracy(
+        out[:CORNER, :CORNER], lambda x: ops.develop(x, cfa, **options)[:CORNER, :CORNER], corner(mosaic, HALO)
+    )
+    words = [how["method"], *(["on square roots"] if how.get("encode") == "sqrt" else [])]
+    name = f"develop to sRGB u8, {' '.join(words)} ({'Bayer' if bayer else 'X-Trans'})"
     versus(benchmark, with_rawzoo, against, name=name, megapixels=megapixels, threads=threads, accuracy=check)
+
+
+def rawpy_peers(dng: Path) -> dict[str, Peer | None]:
+    return {
+        "rawpy PPG from the file": Peer(peers.rawpy_develop(dng, "PPG"), Goal(10, 20), slow=True),
+        "rawpy AHD from the file": Peer(peers.rawpy_develop(dng, "AHD"), slow=True),
+    }
 
 
 @pytest.mark.benchmark(group="call overhead")
@@ -416,8 +444,15 @@ def test_quality(benchmark: BenchmarkFixture) -> None:
     def measure() -> dict[str, dict[str, float | None]]:
         table: dict[str, dict[str, float | None]] = {"Bayer": {}, "X-Trans": {}}
         for cfa, method in METHODS:
+            if method == "superpixel":
+                continue  # half the size: nothing to compare with
             kind = "Bayer" if len(cfa) == 4 else "X-Trans"
-            table[kind][f"rawzoo {method}"] = quality.psnr(lambda x, c=cfa, m=method: ops.demosaic(x, c, m), cfa)
+            for encode, words in (("none", ""), ("sqrt", " on square roots")):
+
+                def run(codes: np.ndarray, cfa: str = cfa, method: str = method, encode: str = encode) -> Any:
+                    return ops.demosaic(codes, cfa, method, encode=encode)
+
+                table[kind][f"rawzoo {method}{words}"] = quality.psnr(run, cfa)
         for name, peer in others().items():
             table["Bayer"][name] = quality.psnr(peer, "RGGB") if peer else None
         return table

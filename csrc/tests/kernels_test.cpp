@@ -34,7 +34,15 @@ struct Named {
   const char* name;
   Method method;
 };
-const Named kBayerMethods[] = {{"bilinear", Method::bilinear}, {"malvar", Method::malvar}};
+const Named kBayerMethods[] = {
+    {"superpixel", Method::superpixel},
+    {"bilinear", Method::bilinear},
+    {"malvar", Method::malvar},
+    {"hamilton-adams", Method::hamilton_adams},
+    {"menon", Method::menon},
+    {"rcd", Method::rcd},
+    {"gbtf", Method::gbtf},
+};
 const Named kXTransMethods[] = {{"bilinear", Method::bilinear}};
 constexpr int kReach = 16;  // pixels; no method carries a bad sample further
 
@@ -270,6 +278,12 @@ struct Curve {
   ~Curve() { std::free(values); }
 };
 
+// Pixels of the result.
+std::pair<int64_t, int64_t> size_of_result(Method method, int64_t height, int64_t width) {
+  return method == Method::superpixel ? std::pair<int64_t, int64_t>{height / 2, width / 2}
+                                      : std::pair<int64_t, int64_t>{height, width};
+}
+
 void test_method(const Named& named, const Pattern& pattern, const std::vector<std::pair<int64_t, int64_t>>& sizes,
                  bool every_output) {
   const float unbounded = std::numeric_limits<float>::infinity();
@@ -281,19 +295,22 @@ void test_method(const Named& named, const Pattern& pattern, const std::vector<s
           if (special && from == DType::u16) continue;
           Image mosaic(from, 1, height, width, gap);
           mosaic.fill(special);
-          run_everywhere(label(named.name, height, width, gap), {DType::f32, 3, height, width},
-                         [&](const Execution& run, const Output& out) {
-                           cpu::demosaic(run, mosaic.in(), pattern, named.method, out);
-                         });
+          const auto [rows, columns] = size_of_result(named.method, height, width);
+          const Encode encode = gap ? Encode::sqrt : Encode::none;
+          const DType half = every_output ? DType::f16 : DType::f32;
+          for (const OutputShape& shape : {OutputShape{DType::f32, 3, rows, columns}, {half, 1, rows, 3 * columns}})
+            run_everywhere(label(named.name, height, width, gap), shape, [&](const Execution& run, const Output& out) {
+              cpu::demosaic(run, mosaic.in(), pattern, named.method, encode, out);
+            });
           if (!every_output) continue;
           for (const int64_t curve_size : {0, 2, 4096}) {
             const Curve curve(curve_size);
             for (const DType to : {DType::u8, DType::u16, DType::f32}) {
               if (to == DType::f32 && curve_size) continue;
-              run_everywhere(label("develop", height, width, gap), {to, 1, height, 3 * width},
+              run_everywhere(label("develop", height, width, gap), {to, 1, rows, 3 * columns},
                              [&](const Execution& run, const Output& out) {
                                cpu::develop(run, mosaic.in(), pattern, levels, gap ? 1.0f : unbounded, named.method,
-                                            curve.tone, out);
+                                            encode, curve.tone, out);
                              });
             }
           }
@@ -305,34 +322,33 @@ void test_constant_colour(const Named& named, const Pattern& pattern,
   const float color[3] = {0.3f, 1.7f, 0.1f};
   const int n = pattern.period;
   for (const auto& [height, width] : sizes) {
-    Image mosaic(DType::f32, 1, height, width), rgb(DType::f32, 3, height, width);
-    // One level for all: not every method is linear in each colour.
-    for (const bool grey : {false, true}) {
-      mosaic.for_each([&](int64_t c, int64_t y, int64_t x) {
-        mosaic.set(c, y, x, color[grey ? 1 : pattern.color[y % n * n + x % n]]);
-      });
-      cpu::demosaic({}, mosaic.in(), pattern, named.method, rgb.out());
-      rgb.for_each([&](int64_t c, int64_t y, int64_t x) {
-        const float wanted = color[grey ? 1 : c], got = rgb.get(c, y, x);
-        CHECK(got == wanted, "%s %dx%d at %d, %d, colour %d: %g, not %g", named.name, static_cast<int>(height),
-              static_cast<int>(width), static_cast<int>(y), static_cast<int>(x), static_cast<int>(c), got, wanted);
-      });
-    }
+    const auto [rows, columns] = size_of_result(named.method, height, width);
+    Image mosaic(DType::f32, 1, height, width), rgb(DType::f32, 3, rows, columns);
+    mosaic.for_each(
+        [&](int64_t c, int64_t y, int64_t x) { mosaic.set(c, y, x, color[pattern.color[y % n * n + x % n]]); });
+    cpu::demosaic({}, mosaic.in(), pattern, named.method, Encode::none, rgb.out());
+    rgb.for_each([&](int64_t c, int64_t y, int64_t x) {
+      CHECK(rgb.get(c, y, x) == color[c], "%s %dx%d at %d, %d, colour %d: %g, not %g", named.name,
+            static_cast<int>(height), static_cast<int>(width), static_cast<int>(y), static_cast<int>(x),
+            static_cast<int>(c), rgb.get(c, y, x), color[c]);
+    });
   }
 }
 
 void test_bad_sample_stays_local(const Named& named, const Pattern& pattern) {
   constexpr int64_t kSize = 71, kAt = 35;
-  Image mosaic(DType::f32, 1, kSize, kSize), good(DType::f32, 3, kSize, kSize), bad(DType::f32, 3, kSize, kSize);
+  const auto [rows, columns] = size_of_result(named.method, kSize, kSize);
+  Image mosaic(DType::f32, 1, kSize, kSize), good(DType::f32, 3, rows, columns), bad(DType::f32, 3, rows, columns);
+  const int64_t at = kAt * rows / kSize;
   mosaic.fill(false);
-  cpu::demosaic({}, mosaic.in(), pattern, named.method, good.out());
+  cpu::demosaic({}, mosaic.in(), pattern, named.method, Encode::none, good.out());
   for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     mosaic.set(0, kAt, kAt, value);
-    cpu::demosaic({}, mosaic.in(), pattern, named.method, bad.out());
+    cpu::demosaic({}, mosaic.in(), pattern, named.method, Encode::none, bad.out());
     bad.for_each([&](int64_t c, int64_t y, int64_t x) {
-      if (std::abs(y - kAt) > kReach || std::abs(x - kAt) > kReach)
+      if (std::abs(y - at) > kReach || std::abs(x - at) > kReach)
         CHECK(bad.get(c, y, x) == good.get(c, y, x), "%s: %g at %d, %d reaches %d, %d", named.name, value,
-              static_cast<int>(kAt), static_cast<int>(kAt), static_cast<int>(y), static_cast<int>(x));
+              static_cast<int>(at), static_cast<int>(at), static_cast<int>(y), static_cast<int>(x));
     });
   }
 }

@@ -205,9 +205,10 @@ def test_more_than_two_to_the_31_values_of_rgb(cfa: str) -> None:
     x = large_mosaic(height, width)
     rgb = np.empty((3, height, width), np.float32)
     assert rgb.size > 2**31
+    crop = np.ascontiguousarray(x[-96:, -1200:])
     for method in ops.demosaic_methods(cfa):
-        ops.demosaic(x, cfa, method, out=rgb)
-        crop = ops.demosaic(np.ascontiguousarray(x[-96:, -1200:]), cfa, method)
-        np.testing.assert_array_equal(rgb[:, -48:, -600:], crop[:, -48:, -600:], err_msg=method)
+        full = None if method == "superpixel" else rgb  # which is half as high and wide
+        result = ops.demosaic(x, cfa, method, out=full)[:, -24:, -300:]
+        np.testing.assert_array_equal(result, ops.demosaic(crop, cfa, method)[:, -24:, -300:], err_msg=method)
     picture = ops.render(rgb, np.eye(3) / 65535)
     np.testing.assert_array_equal(picture[-48:], ops.render(np.ascontiguousarray(rgb[:, -48:]), np.eye(3) / 65535))
