@@ -317,7 +317,7 @@ def bayer_peers(mosaic: np.ndarray, method: str, once: bool, request: pytest.Fix
         found["torch.compile conv2d"] = compiled(peers.malvar_conv2d, tensor) if once else None
     if method in FAST_METHODS or good:
         found["OpenCV EA"] = Peer(peers.opencv(mosaic, "EA"))
-    if once:
+    if once and method != "superpixel":
         # A quarter of the picture, time times four: the whole takes a minute and many gigabytes.
         quarter = mosaic[: mosaic.shape[0] // 2, : mosaic.shape[1] // 2]
         kind = {"bilinear": "bilinear", "malvar": "Malvar2004"}.get(method, "Menon2007")
