@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --quiet
 NATIVE_SOURCES := setup.py CMakeLists.txt pyproject.toml constraints.txt $(shell find csrc -type f)
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 LINTED_CPP := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inl')
 
 .PHONY: demo test bench lint clean
@@ -25,14 +26,14 @@ lint: $(VENV)/.linted
 	$(BIN)/clang-format --dry-run --Werror $(LINTED_CPP)
 
 clean:
-	rm -rf $(VENV) build demo *.egg-info rawzoo/*.so
+	rm -rf $(VENV) build demo *.egg-info plugins/*/src/*.egg-info rawzoo/*.so
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --constraint constraints.txt --upgrade pip
 
-$(VENV)/.installed: $(NATIVE_SOURCES) | $(VENV)/bin/python
-	$(PIP) install --constraint constraints.txt --editable .
+$(VENV)/.installed: $(NATIVE_SOURCES) $(PLUGINS:=/pyproject.toml) | $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt --editable . $(addprefix --editable ./,$(PLUGINS))
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed

@@ -104,9 +104,7 @@ def _check_card(card: ModelCard) -> None:
     _require(again == card, f"{card.name}: the card changes on a way through JSON (use lists, not tuples, in config).")
     _require(card.summary, f"{card.name}: the card has no summary; write one sentence for `rawzoo models`.")
     for domain in (card.input, card.output):
-        _require(
-            domain in _DOMAINS, f"{card.name}: this test knows no {domain!r} tensors, only {', '.join(_DOMAINS)}."
-        )
+        _require(domain in _DOMAINS, f"{card.name}: this test knows no {domain!r} tensors, only {', '.join(_DOMAINS)}.")
     child = subprocess.run([sys.executable, "-c", _TORCH_FREE.format(name=card.name)], capture_output=True, text=True)  # noqa: S603
     # In-test plugins do not exist in the child; there is nothing to learn about them here.
     if "UsageError" not in child.stderr:

@@ -47,9 +47,11 @@ WHITE_BALANCE = Task(
             "the picture, prepared with the camera's tuning by the function that the card's adapter names."
         ),
     },
-    outputs={"temperature": "[] float. Kelvin. The adapter makes gains of it: rawzoo.tasks.white_balance.WhiteBalance."},
+    outputs={
+        "temperature": "[] float. Kelvin. The adapter makes gains of it: rawzoo.tasks.white_balance.WhiteBalance."
+    },
     conditioning={
-        "lux": "The module is called as module(x, lux=y), y [N] float: the scene's illuminance in lux, not its logarithm."
+        "lux": "The module is called as module(x, lux=y), y [N] float: illuminance of the scene in lux, no logarithm."
     },
 )
 

@@ -62,9 +62,7 @@ class Adapter(Protocol):
     def __call__(self, predictor: Predictor, raw: RawImage, tuning: str | None) -> WhiteBalance: ...
 
 
-def estimate(
-    raw: RawImage, model: str | Predictor, *, tuning: str | None = None, device: str = "cpu"
-) -> WhiteBalance:
+def estimate(raw: RawImage, model: str | Predictor, *, tuning: str | None = None, device: str = "cpu") -> WhiteBalance:
     """Estimate the white balance of a raw image.
 
     Args:

@@ -1,4 +1,5 @@
 import pytest
+
 from rawzoo.testing import assert_model_contract
 
 

@@ -78,9 +78,7 @@ def _saved(checkpoint: Checkpoint) -> str:
     return saved.replace("@", " ")[:40] if isinstance(saved, str) else ""
 
 
-def _convert(
-    layers: _Layers, outputs_last: bool, features: tuple[int, int, int]
-) -> dict[str, npt.NDArray[np.generic]]:
+def _convert(layers: _Layers, outputs_last: bool, features: tuple[int, int, int]) -> dict[str, npt.NDArray[np.generic]]:
     tensors: dict[str, npt.NDArray[np.generic]] = {}
     for i, (kernel, bias) in enumerate(layers):
         values = kernel.numpy().astype(np.float32)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 
 
@@ -78,7 +78,11 @@ def _cells(length: int, count: int) -> _Cells:
         tail.append(stop)
         tail_weight.append(min(high - stop, 1.0, size) / size if high - stop > 1e-3 else 0.0)
     return _Cells(
-        np.array(first), np.array(first_weight, np.float32), np.array(tail), np.array(tail_weight, np.float32), 1 / scale
+        np.array(first),
+        np.array(first_weight, np.float32),
+        np.array(tail),
+        np.array(tail_weight, np.float32),
+        1 / scale,
     )
 
 
@@ -90,7 +94,7 @@ def whole_cells(image: Array, height: int, width: int) -> npt.NDArray[np.uint16]
         four = image.reshape(height, 2, width, 2, channels).sum(axis=(1, 3), dtype=np.uint32)
         return np.asarray(((four + 2) >> 2).astype(np.uint16))
     if columns % 4 == 0:
-        image = sum(image[:, i::4].astype(np.uint32) for i in range(4))
+        image = np.add.reduce([image[:, i::4] for i in range(4)], axis=0, dtype=np.uint32)
         columns //= 4
     # [values of a cell in reading order, cells, channels]
     cells = image.reshape(height, rows, width, columns, channels).transpose(1, 3, 0, 2, 4)

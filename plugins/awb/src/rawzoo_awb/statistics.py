@@ -111,7 +111,8 @@ def network_input(image: UInt16, tuning: Tuning) -> npt.NDArray[np.float32]:
 
 def best_chromaticity(image: UInt16, tuning: Tuning, kelvin: float) -> npt.NDArray[np.float64]:
     """The point across the curve at ``kelvin`` under which most of a stack or grid is near grey."""
-    red, green, blue = np.moveaxis(resize.area(shaded(image, tuning, kelvin), 32, 32), -1, 0)
+    corrected = shaded(image, tuning, kelvin).astype(np.uint16)
+    red, green, blue = np.moveaxis(resize.area(corrected, 32, 32).astype(float), -1, 0)
     candidates = tuning.candidates(kelvin)
     lit = green > 0
     ratios = np.stack([red[lit] / green[lit], blue[lit] / green[lit]])
@@ -128,7 +129,7 @@ class _Quantise:
 
     def __call__(self, *cells: npt.NDArray[Any]) -> UInt16:
         if cells[0].dtype != np.uint16 or len(cells) > 2:
-            return _quantised(sum(x.astype(np.float64) for x in cells), len(cells), self.black, self.white)
+            return _quantised(np.add.reduce([x.astype(np.float64) for x in cells]), len(cells), self.black, self.white)
         sums = cells[0] if len(cells) == 1 else np.add(*cells, dtype=np.intp)
         return _table(len(cells), self.black, self.white).take(sums)
 
@@ -154,9 +155,7 @@ def _planes(raw: RawImage) -> list[list[npt.NDArray[Any]]]:
     height, width = raw.height // n * n, raw.width // n * n
     if not height or not width:
         raise UsageError(f"{raw.source or 'this raw image'} is smaller than one CFA tile.")
-    return [
-        [raw.mosaic[y:height:n, x:width:n] for y, x in np.argwhere(tile == color).tolist()] for color in range(3)
-    ]
+    return [[raw.mosaic[y:height:n, x:width:n] for y, x in np.argwhere(tile == color).tolist()] for color in range(3)]
 
 
 def _in_threads(work: Callable[[int, int], _Result], bounds: Sequence[int]) -> list[_Result]:

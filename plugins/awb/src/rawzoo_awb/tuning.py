@@ -40,8 +40,9 @@ class Shading:
 
     def gains(self, kelvin: float) -> Array:
         """``[3, rows, columns]``: gains of R, G, B that undo the shading; the least of each is 1."""
-        red, blue = _between(self.red_temperatures, self.red, kelvin), _between(
-            self.blue_temperatures, self.blue, kelvin
+        red, blue = (
+            _between(self.red_temperatures, self.red, kelvin),
+            _between(self.blue_temperatures, self.blue, kelvin),
         )
         tables = np.stack([red * self.luminance, self.luminance, blue * self.luminance])
         return np.asarray(tables / tables.min(axis=(1, 2), keepdims=True))
@@ -340,8 +341,8 @@ def find(raw: RawImage, target: str, choice: str | None = None) -> Tuning:
 def from_matrices(raw: RawImage) -> Tuning:
     """A tuning from the colour matrices of a raw file, for cameras without one.
 
-    The curve is the camera's response to Planckian and daylight illuminants (:func:`rawzoo.raw.color.temperature_to_xy`),
-    and there is no shading. Lux comes from the exposure: the sensor saturates at 78 / ISO lux seconds (ISO 12232), so
+    The curve is the camera's response to Planckian and daylight illuminants
+    (:func:`rawzoo.raw.color.temperature_to_xy`), and there is no shading. Lux comes from the exposure: the sensor saturates at 78 / ISO lux seconds (ISO 12232), so
     that a luma Y of 0..1 means ``L = Y * 78 / (ISO * 0.65) * N^2 / t`` cd/m^2, and 22.4 lux per cd/m^2 is what the
     references of Raspberry Pi's tunings for imx708 (f/1.8) and imx219 (f/2) amount to.
     """
