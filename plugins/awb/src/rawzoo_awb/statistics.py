@@ -9,11 +9,10 @@ So the cast that is left tells the temperature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from itertools import pairwise
-from typing import Any, TypeVar
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +25,12 @@ from rawzoo_awb import resize
 from rawzoo_awb.tuning import Tuning
 
 UInt16 = npt.NDArray[np.uint16]
-_Result = TypeVar("_Result")
 
 #: What the network was trained to see grey light of as grey.
 RENDERED_KELVIN = 5000.0
 
 #: Rows of the stack that are worked on at a time: what fits into a core's cache.
-_STRIP = 128
+_STRIP = 64
 
 
 def stack(raw: RawImage, *, black: float | None = None) -> UInt16:
@@ -46,37 +44,83 @@ def stack(raw: RawImage, *, black: float | None = None) -> UInt16:
     Raises:
         UsageError: a monochrome image, or one without a whole CFA tile.
     """
-    planes = _planes(raw)
-    quantise = _Quantise(raw, black)
-    return np.stack([quantise(*cells) for cells in planes], axis=-1)
+    black = raw.black_level[0] if black is None else black
+    planes = []
+    for cells in _planes(raw):
+        sums = np.add.reduce([x.astype(np.float32) for x in cells])
+        planes.append(_quantise(sums, len(cells), black, raw.white_level[0], np.empty_like(sums)))
+    return np.stack(planes, axis=-1).astype(np.uint16)
 
 
 def grid(raw: RawImage, rows: int, columns: int) -> UInt16:
-    """The stack reduced to ``[rows, columns, 3]``: ``resize.area(stack(raw), rows, columns)`` without making it."""
-    planes = _planes(raw)
-    height, width = planes[0][0].shape
-    quantise = _Quantise(raw, None)
-    if height < rows or width < columns:
+    """The stack reduced to ``[rows, columns, 3]``: ``resize.area(stack(raw), rows, columns)``, for large Bayer mosaics
+    in strips that stay in the cache, which takes a tenth of the time."""
+    height, width = raw.height // 2, raw.width // 2
+    if raw.kind != "bayer" or height < rows or width < columns:
         return resize.area(stack(raw), rows, columns)
+    whole = height % rows == 0 and width % columns == 0
+    strip = height // rows if whole else _STRIP
 
-    if height % rows == 0 and width % columns == 0:
-        # One row of cells at a time.
-        step = height // rows
+    def reduced(start: int, stop: int) -> npt.NDArray[Any]:
+        parts: list[npt.NDArray[Any]] = []
+        # Kept, since fresh memory costs more than the work done in it.
+        work = np.empty((width, 3 * strip), np.float32)
+        for planes in _strips(raw, start, stop, strip):
+            if whole:
+                parts.append(resize.whole_cells(planes, 1, columns))
+            else:
+                # Transposed, so that sums over columns run along rows of memory.
+                sums = resize.area_sums(planes.reshape(-1, width).T, columns, work[:, : planes.shape[1] * 3])
+                parts.append(sums.reshape(columns, 3, -1).transpose(2, 0, 1))
+        return np.concatenate(parts)
 
-        def reduced(start: int, stop: int) -> UInt16:
-            strip = [quantise(*(cells[start:stop] for cells in plane)) for plane in planes]
-            return resize.whole_cells(np.stack(strip, axis=-1), 1, columns)
+    # Each thread takes a run of strips.
+    runs = max(1, min(ops.num_threads(), height // strip))
+    bounds = [strip * (-(-height // strip) * i // runs) for i in range(runs)] + [height]
+    with ThreadPoolExecutor(runs) as pool:
+        sums = np.concatenate(list(pool.map(reduced, bounds[:-1], bounds[1:])))
+    return sums if whole else resize.to_uint16(resize.area_sums(sums, rows))
 
-        return np.concatenate(_in_threads(reduced, range(0, height + 1, step)))
 
-    def narrowed(start: int, stop: int) -> npt.NDArray[np.float32]:
-        # Transposed, so that sums over columns run along rows of memory.
-        strips = [quantise(*(cells[start:stop].T for cells in plane)) for plane in planes]
-        return np.stack([resize.area_sums(strip, columns) for strip in strips], axis=-1)
+def _strips(raw: RawImage, start: int, stop: int, count: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Rows of the stack, ``[3, count, width]`` at a time; valid until the next ones are asked for."""
+    assert raw.cfa is not None
+    black, white, width = raw.black_level[0], raw.white_level[0], raw.width // 2
+    for first in range(start, stop, count):
+        n = min(count, stop - first)
+        if first == start or n < count:
+            packed, work = np.empty((4, n, width), np.float32), np.empty((n, width), np.float32)
+        rows = raw.mosaic[2 * first : 2 * (first + n), : 2 * width]
+        ops.pack(rows, raw.cfa, (0.0,) * 4, (1.0,) * 4, out=packed)
+        packed[1] += packed[2]
+        packed[2] = packed[3]
+        for plane, cells in zip(packed, (1, 2, 1), strict=False):
+            _quantise(plane, cells, black, white, work)
+        yield packed[:3]
 
-    bounds = np.linspace(0, height, -(-height // _STRIP) + 1).astype(int).tolist()
-    sums = np.concatenate(_in_threads(narrowed, bounds), axis=1)
-    return resize.to_uint16(resize.area_sums(np.swapaxes(sums, 0, 1), rows))
+
+def _quantise(
+    sums: npt.NDArray[np.float32], cells: int, black: float, white: float, work: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Sums of samples to whole numbers 0..65535, in place: (mean - black) / white * 65535, truncated.
+
+    The result is that of float64 arithmetic. Where levels are whole numbers and 65535 / white has a simple fraction, as
+    with whites of 2^n - 1, float32 finds it too, in a third of the time: the fraction's product stays so small that it
+    cannot be mistaken for the next whole number.
+    """
+    levels = cells * black, cells * white
+    factor, rest = divmod(Fraction(65535) / Fraction(levels[1]), 1)
+    if all(level.is_integer() for level in levels) and rest.numerator * levels[1] < 1e6:
+        sums -= np.float32(levels[0])
+        np.multiply(sums, np.float32(rest), out=work)
+        work += np.float32(0.25 / rest.denominator)
+        np.floor(work, out=work)
+        sums *= np.float32(factor)
+        sums += work
+    else:
+        # Multiples of sum and levels give the same quotient.
+        sums[:] = np.floor((sums.astype(np.float64) - levels[0]) / levels[1] * 65535.0)
+    return np.clip(sums, 0.0, 65535.0, out=sums)
 
 
 def luma(image: npt.NDArray[Any], gains: Sequence[float]) -> float:
@@ -120,30 +164,6 @@ def best_chromaticity(image: UInt16, tuning: Tuning, kelvin: float) -> npt.NDArr
     return np.asarray(candidates[np.minimum(distances, tuning.delta_limit).sum(axis=1).argmin()])
 
 
-class _Quantise:
-    """Samples of one colour to 16 bit: (mean - black) / white, clipped, truncated."""
-
-    def __init__(self, raw: RawImage, black: float | None) -> None:
-        self.black = raw.black_level[0] if black is None else black
-        self.white = raw.white_level[0]
-
-    def __call__(self, *cells: npt.NDArray[Any]) -> UInt16:
-        if cells[0].dtype != np.uint16 or len(cells) > 2:
-            return _quantised(np.add.reduce([x.astype(np.float64) for x in cells]), len(cells), self.black, self.white)
-        sums = cells[0] if len(cells) == 1 else np.add(*cells, dtype=np.intp)
-        return _table(len(cells), self.black, self.white).take(sums)
-
-
-@lru_cache(maxsize=8)
-def _table(count: int, black: float, white: float) -> UInt16:
-    """:func:`_quantised` for every sum of ``count`` samples, which is faster to look up than to compute."""
-    return _quantised(np.arange(count * 65535 + 1, dtype=np.float64), count, black, white)
-
-
-def _quantised(sums: npt.NDArray[np.float64], count: int, black: float, white: float) -> UInt16:
-    return np.asarray((np.clip((sums / count - black) / white, 0.0, 1.0) * 65535.0).astype(np.uint16))
-
-
 def _planes(raw: RawImage) -> list[list[npt.NDArray[Any]]]:
     """For red, green and blue: views of the mosaic, each with one cell of every whole CFA tile."""
     if raw.kind == "mono":
@@ -156,10 +176,3 @@ def _planes(raw: RawImage) -> list[list[npt.NDArray[Any]]]:
     if not height or not width:
         raise UsageError(f"{raw.source or 'this raw image'} is smaller than one CFA tile.")
     return [[raw.mosaic[y:height:n, x:width:n] for y, x in np.argwhere(tile == color).tolist()] for color in range(3)]
-
-
-def _in_threads(work: Callable[[int, int], _Result], bounds: Sequence[int]) -> list[_Result]:
-    """``work(start, stop)`` for neighbouring bounds."""
-    pieces = list(pairwise(bounds))
-    with ThreadPoolExecutor(max(1, min(ops.num_threads(), len(pieces)))) as pool:
-        return list(pool.map(lambda piece: work(*piece), pieces))

@@ -342,9 +342,10 @@ def from_matrices(raw: RawImage) -> Tuning:
     """A tuning from the colour matrices of a raw file, for cameras without one.
 
     The curve is the camera's response to Planckian and daylight illuminants
-    (:func:`rawzoo.raw.color.temperature_to_xy`), and there is no shading. Lux comes from the exposure: the sensor saturates at 78 / ISO lux seconds (ISO 12232), so
-    that a luma Y of 0..1 means ``L = Y * 78 / (ISO * 0.65) * N^2 / t`` cd/m^2, and 22.4 lux per cd/m^2 is what the
-    references of Raspberry Pi's tunings for imx708 (f/1.8) and imx219 (f/2) amount to.
+    (:func:`rawzoo.raw.color.temperature_to_xy`), and there is no shading. Lux comes from the exposure: the sensor
+    saturates at 78 / ISO lux seconds (ISO 12232), so that a luma Y of 0..1 means a luminance of
+    ``L = Y * 78 / (ISO * 0.65) * N^2 / t`` cd/m^2, and 22.4 lux per cd/m^2 is what the references of Raspberry Pi's
+    tunings for imx708 (f/1.8) and imx219 (f/2) amount to.
     """
     temperatures = 1e6 / np.arange(400.0, 120.0, -10.0)
     whites = [color.xy_to_xyz(color.temperature_to_xy(t)) for t in temperatures]
