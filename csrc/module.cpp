@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "kernels/ops.h"
+#include "kernels/xtrans_formulas.h"
 #include "tensor.h"
 #if !defined(RAWZOO_CUDA)
 #include "kernels/rows.h"
@@ -105,7 +106,16 @@ void require_planes(const std::vector<int>& plane_of) {
 Method parse_method(const std::string& method, const Pattern& pattern) {
   if (method == "bilinear") return Method::bilinear;
   if (method == "malvar" && pattern.period == 2) return Method::malvar;
+  int row, column;
+  if ((method == "markesteijn" || method == "markesteijn-1") && find_solitary(pattern, &row, &column))
+    return method == "markesteijn" ? Method::markesteijn : Method::markesteijn1;
   throw py::value_error("demosaic method '" + method + "' does not exist for this CFA pattern.");
+}
+
+Encode parse_encode(const std::string& encode) {
+  if (encode == "none") return Encode::none;
+  if (encode == "sqrt") return Encode::sqrt;
+  throw py::value_error("encoding '" + encode + "' does not exist.");
 }
 
 void require_mosaic(const Tensor& mosaic, const Pattern& pattern) {
@@ -227,27 +237,29 @@ void inverse_anscombe(const py::object& y_, float gain, float sigma, float offse
   });
 }
 
-void demosaic(const py::object& mosaic_, const std::string& cfa, const std::string& method, const py::object& out_,
-              int64_t how) {
+void demosaic(const py::object& mosaic_, const std::string& cfa, const std::string& method, const std::string& encode,
+              const py::object& out_, int64_t how) {
   const Tensor mosaic("mosaic", mosaic_);
   Tensor out("out", out_);
   const Pattern pattern = parse_pattern(cfa);
   const Method chosen = parse_method(method, pattern);
+  const Encode encoding = parse_encode(encode);
   require_mosaic(mosaic, pattern);
   out.require_type({DType::f32});
   out.require_shape({3, mosaic.shape[0], mosaic.shape[1]});
   const auto from = planes<Input>(mosaic);
   const auto to = planes<Output>(out);
-  launch(mosaic, out, how, [&](const Execution& run) { backend::demosaic(run, from, pattern, chosen, to); });
+  launch(mosaic, out, how, [&](const Execution& run) { backend::demosaic(run, from, pattern, chosen, encoding, to); });
 }
 
 void develop(const py::object& mosaic_, const std::string& cfa, const Floats& black, const Floats& scale, float clip,
-             const std::string& method, const Floats& matrix, const py::object& curve, const py::object& out_,
+             const std::string& method, const std::string& encode, const Floats& matrix, const py::object& curve, const py::object& out_,
              int64_t how) {
   const Tensor mosaic("mosaic", mosaic_);
   Tensor out("out", out_);
   const Pattern pattern = parse_pattern(cfa);
   const Method chosen = parse_method(method, pattern);
+  const Encode encoding = parse_encode(encode);
   const Levels levels = parse_levels(black, scale, pattern.period);
   require_mosaic(mosaic, pattern);
   out.require_type({DType::u8, DType::u16, DType::f32});
@@ -257,7 +269,7 @@ void develop(const py::object& mosaic_, const std::string& cfa, const Floats& bl
   const auto from = planes<Input>(mosaic);
   const auto to = interleaved(out);
   launch(mosaic, out, how, [&](const Execution& run) {
-    backend::develop(run, from, pattern, levels, clip, chosen, tone.tone, to);
+    backend::develop(run, from, pattern, levels, clip, chosen, encoding, tone.tone, to);
   });
 }
 

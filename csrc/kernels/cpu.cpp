@@ -194,10 +194,37 @@ void xtrans_row(RowRing& ring, const XTransTaps& taps, int64_t width, int64_t y,
   }
 }
 
+// Edge-directed X-Trans demosaicing in blocks of columns, and where those are too few for the threads in bands of rows.
+template <class Take>
+void markesteijn(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
+                 int passes, Encode encode, const Take& take) {
+  const int64_t blocks = (mosaic.width + kXTransBlock - 1) / kXTransBlock;
+  const int64_t bands = run.threads == 1 ? 1 : std::min((4 * run.threads + blocks - 1) / blocks, mosaic.height / 256 + 1);
+  const int64_t rows_in_band = (mosaic.height + bands - 1) / bands;
+  parallel(blocks * bands, 1, run.threads, [&](Strips& strips) {
+    const Floats scratch = floats(kXTransScratch);
+    XTransBlock job{mosaic, pattern, levels, clip, encode == Encode::sqrt, passes, 0, 0, 0, 0, nullptr, nullptr};
+    job.context = const_cast<Take*>(&take);
+    job.take = [](void* context, int64_t y, int64_t x, int64_t n, const float* const* rgb) {
+      (*static_cast<const Take*>(context))(y, x, n, rgb);
+    };
+    for (int64_t i, end; strips.next(i, end);) {
+      job.x = i % blocks * kXTransBlock;
+      job.width = std::min<int64_t>(kXTransBlock, mosaic.width - job.x);
+      job.y_begin = i / blocks * rows_in_band;
+      job.y_end = std::min(job.y_begin + rows_in_band, mosaic.height);
+      rows().markesteijn(job, scratch.get());
+    }
+  });
+}
+
 // Demosaics in strips and calls take(y, x, n, rgb) for each chunk of pixels.
 template <class Take>
 void demosaic_strips(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels,
-                     float clip, Method method, const Take& take) {
+                     float clip, Method method, Encode encode, const Take& take) {
+  if (method == Method::markesteijn || method == Method::markesteijn1)
+    return markesteijn(run, mosaic, pattern, levels, clip, method == Method::markesteijn ? kXTransPasses : 1, encode,
+                       take);
   std::unique_ptr<const XTransTaps> taps(pattern.period == 6 ? new XTransTaps(pattern) : nullptr);
   parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
     RowRing ring(mosaic, pattern, levels, clip);
@@ -325,11 +352,12 @@ void inverse_anscombe(const Execution& run, const float* y, int64_t n, const Noi
          [&](int64_t begin, int64_t count) { rows().inverse_anscombe(y + begin, count, noise, inverse, x + begin); });
 }
 
-void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern, Method method, const Output& rgb) {
+void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern, Method method, Encode encode,
+              const Output& rgb) {
   Levels identity;
   std::fill_n(identity.black, 36, 0.0f);
   std::fill_n(identity.scale, 36, 1.0f);
-  demosaic_strips(run, mosaic, pattern, identity, kUnbounded, method,
+  demosaic_strips(run, mosaic, pattern, identity, kUnbounded, method, encode,
                   [&](int64_t y, int64_t x, int64_t n, const float* const* chunk) {
                     for (int c = 0; c < 3; ++c)
                       std::memcpy(static_cast<float*>(row_of(rgb, c, y)) + x, chunk[c], static_cast<size_t>(n) * 4);
@@ -337,8 +365,8 @@ void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern,
 }
 
 void develop(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
-             Method method, const Tone& tone, const Output& picture) {
-  demosaic_strips(run, mosaic, pattern, levels, clip, method, ToneWriter(tone, picture));
+             Method method, Encode encode, const Tone& tone, const Output& picture) {
+  demosaic_strips(run, mosaic, pattern, levels, clip, method, encode, ToneWriter(tone, picture));
 }
 
 void render(const Execution& run, const Input& rgb, const Tone& tone, const Output& picture) {

@@ -17,9 +17,9 @@ namespace rawzoo {
   void anscombe(const Execution&, const float* x, int64_t n, const Noise&, float* y);                             \
   void inverse_anscombe(const Execution&, const float* y, int64_t n, const Noise&, Inverse, float* x);            \
   /* mosaic [H,W] u16|f32 -> planes [3,H,W] f32 */                                                                \
-  void demosaic(const Execution&, const Input& mosaic, const Pattern&, Method, const Output& rgb);                \
+  void demosaic(const Execution&, const Input& mosaic, const Pattern&, Method, Encode, const Output& rgb);        \
   /* mosaic [H,W] u16|f32 -> interleaved [H,3*W] u8|u16|f32 */                                                    \
-  void develop(const Execution&, const Input& mosaic, const Pattern&, const Levels&, float clip, Method,          \
+  void develop(const Execution&, const Input& mosaic, const Pattern&, const Levels&, float clip, Method, Encode,  \
                const Tone&, const Output& picture);                                                               \
   /* planes [3,H,W] f32 -> interleaved [H,3*W] u8|u16|f32 */                                                      \
   void render(const Execution&, const Input& rgb, const Tone&, const Output& picture);

@@ -3,17 +3,10 @@
 #include <cstring>
 
 #include "kernels/formulas.h"
+#include "kernels/vector.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>
-#endif
-
-#if defined(__clang__)
-#define RAWZOO_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define RAWZOO_INDEPENDENT _Pragma("GCC ivdep")
-#else
-#define RAWZOO_INDEPENDENT
 #endif
 
 // Inside a loop of table look-ups: plain loads are faster than the gathers a compiler would make of them.
@@ -22,11 +15,6 @@
 #else
 #define RAWZOO_SCALAR
 #endif
-
-#define RAWZOO_CONCAT_(a, b) a##b
-#define RAWZOO_CONCAT(a, b) RAWZOO_CONCAT_(a, b)
-#define RAWZOO_STRING_(a) #a
-#define RAWZOO_STRING(a) RAWZOO_STRING_(a)
 
 // This file is compiled several times with different instruction sets, so it must emit no function that the linker
 // could share between them: everything is local, and nothing of the standard library is instantiated.
@@ -340,10 +328,23 @@ void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse
 
 }  // namespace
 
-extern const Rows RAWZOO_CONCAT(rows_, RAWZOO_ISA);
-const Rows RAWZOO_CONCAT(rows_, RAWZOO_ISA) = {
-    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, merge_row,    load_any,         store_any, bayer_any,
-    weighted_mean,             tone_u8,     tone_u16,  tone_f32,     anscombe_row,     inverse_anscombe_row,
+void RAWZOO_FOR_ISA(markesteijn_block)(const XTransBlock&, float* scratch);
+extern const Rows RAWZOO_FOR_ISA(rows);
+const Rows RAWZOO_FOR_ISA(rows) = {
+    RAWZOO_STRING(RAWZOO_ISA),
+    balance_any,
+    split_any,
+    merge_row,
+    load_any,
+    store_any,
+    bayer_any,
+    weighted_mean,
+    tone_u8,
+    tone_u16,
+    tone_f32,
+    RAWZOO_FOR_ISA(markesteijn_block),
+    anscombe_row,
+    inverse_anscombe_row,
 };
 
 }  // namespace rawzoo

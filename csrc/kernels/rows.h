@@ -1,6 +1,7 @@
 // Row functions: the inner loops, compiled once for each instruction set (rows.cpp) and chosen at run time (isa.cpp).
 #pragma once
 
+#include "kernels/markesteijn.h"
 #include "kernels/types.h"
 
 namespace rawzoo {
@@ -51,6 +52,8 @@ struct Rows {
   void (*tone_u8)(const float* const* rgb, int64_t n, const float* matrix, const uint8_t* table, uint8_t* out);
   void (*tone_u16)(const float* const* rgb, int64_t n, const Tone& tone, uint16_t* out);
   void (*tone_f32)(const float* const* rgb, int64_t n, const float* matrix, float* out);
+
+  MarkesteijnBlock markesteijn;
 
   void (*anscombe)(const float* x, int64_t n, const Noise& noise, float* y);
   void (*inverse_anscombe)(const float* y, int64_t n, const Noise& noise, Inverse inverse, float* x);

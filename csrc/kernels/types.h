@@ -41,7 +41,10 @@ struct Levels {
   float scale[36];
 };
 
-enum class Method { bilinear, malvar };
+enum class Method { bilinear, malvar, markesteijn1, markesteijn };
+
+// The values between which a demosaicer interpolates: as they are, or sign(v) sqrt|v|.
+enum class Encode { none, sqrt };
 enum class Inverse { algebraic, asymptotic, exact };
 
 // Parameters of the generalised Anscombe transform: value = gain * Poisson + N(offset, sigma^2).
