@@ -67,3 +67,19 @@ def shift(cfa: str, rows: int, columns: int) -> str:
     """Pattern seen from the pixel ``rows`` below and ``columns`` right of the present origin (may be negative)."""
     n = period(cfa)
     return "".join(cfa[((y + rows) % n) * n + (x + columns) % n] for y in range(n) for x in range(n))
+
+
+@lru_cache(maxsize=64)
+def xtrans_origin(cfa: str) -> tuple[int, int]:
+    """Row and column, 0 to 2, of the first solitary green: the one in each 3x3 whose four neighbours are red or blue.
+
+    Raises:
+        UsageError: the pattern is not Fujifilm's tile in some phase.
+    """
+    for rows in range(3):
+        for columns in range(3):
+            # The tile of XTRANS_PATTERN has its first solitary green at (2, 2).
+            for half in (0, 3):
+                if cfa == shift(XTRANS_PATTERN, 2 - rows + half, 2 - columns):
+                    return rows, columns
+    raise UsageError(f"CFA pattern {cfa} is not the X-Trans tile in any phase.")
