@@ -21,6 +21,13 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
 
+#: What CMake says of a machine that cannot compile, and what that means.
+NEEDED = {
+    "No CMAKE_CXX_COMPILER": "no C++ compiler",
+    "is not able to compile": "no working C++ compiler",
+    "Could NOT find Python": "no Python header",
+}
+
 
 def switch(name: str) -> str:
     """AUTO, ON or OFF from an environment variable that is unset, 1 or 0."""
@@ -61,13 +68,11 @@ class CMakeBuild(build_ext):
         )
         print(configure.stdout)
         if configure.returncode:
-            # CMake's two ways of saying that there is no C++ compiler, or none that works.
-            if native == "AUTO" and any(
-                text in configure.stdout for text in ("No CMAKE_CXX_COMPILER", "is not able to compile")
-            ):
+            missing = [what for text, what in NEEDED.items() if text in configure.stdout]
+            if native == "AUTO" and missing:
                 print(
-                    "rawzoo: no working C++ compiler was found, so rawzoo installs without its native module and the "
-                    "slower torch reference serves every op; install one (Debian: apt install g++) and reinstall.",
+                    f"rawzoo: {missing[0]} was found, so rawzoo installs without its native module and the slower "
+                    "torch reference serves every op; install it (Debian: apt install g++ python3-dev) and reinstall.",
                     file=sys.stderr,
                 )
                 return

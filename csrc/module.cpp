@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "kernels/ops.h"
@@ -38,7 +39,8 @@ void launch(const Tensor& in, Tensor& out, int64_t how, const Kernel& kernel) {
     if (tensor->cuda != cuda)
       throw py::value_error(std::string(tensor->name) + " is not on the " + (cuda ? "GPU" : "CPU") +
                             ", where this module works.");
-  if (in.device != out.device) throw py::value_error(std::string(out.name) + " is on another GPU than " + in.name + ".");
+  if (in.device != out.device)
+    throw py::value_error(std::string(out.name) + " is on another GPU than " + in.name + ".");
   out.require_writable();
   out.require_apart(in);
   Execution execution;
@@ -60,8 +62,8 @@ template <class Planes>
 Planes planes(const Tensor& tensor) {
   tensor.require_adjacent();
   const size_t n = tensor.shape.size();
-  return {tensor.data,         tensor.type, n == 3 ? tensor.shape[0] : 1,
-          tensor.shape[n - 2], tensor.shape[n - 1], n == 3 ? tensor.strides[0] : 0,
+  return {tensor.data,          tensor.type,         n == 3 ? tensor.shape[0] : 1,
+          tensor.shape[n - 2],  tensor.shape[n - 1], n == 3 ? tensor.strides[0] : 0,
           tensor.strides[n - 2]};
 }
 Output interleaved(const Tensor& tensor) {
@@ -91,7 +93,8 @@ Pattern parse_pattern(const std::string& cfa) {
 Levels parse_levels(const Floats& black, const Floats& scale, int period) {
   Levels levels{};
   const size_t cells = static_cast<size_t>(period) * period;
-  if (black.size() != cells || scale.size() != cells) throw py::value_error("levels are needed for each cell of the CFA.");
+  if (black.size() != cells || scale.size() != cells)
+    throw py::value_error("levels are needed for each cell of the CFA.");
   std::copy(black.begin(), black.end(), levels.black);
   std::copy(scale.begin(), scale.end(), levels.scale);
   return levels;
@@ -104,18 +107,22 @@ void require_planes(const std::vector<int>& plane_of) {
 }
 
 Method parse_method(const std::string& method, const Pattern& pattern) {
-  if (method == "bilinear") return Method::bilinear;
-  if (method == "malvar" && pattern.period == 2) return Method::malvar;
   int row, column;
   if ((method == "markesteijn" || method == "markesteijn-1") && find_solitary(pattern, &row, &column))
-    return method == "markesteijn" ? Method::markesteijn : Method::markesteijn1;
-  throw py::value_error("demosaic method '" + method + "' does not exist for this CFA pattern.");
+    return method == "markesteijn" ? Method::markesteijn : Method::markesteijn_1;
+  static const std::map<std::string, Method> bayer = {
+      {"bilinear", Method::bilinear}, {"malvar", Method::malvar}, {"superpixel", Method::superpixel},
+      {"hamilton-adams", Method::hamilton_adams}, {"menon", Method::menon}, {"rcd", Method::rcd}, {"gbtf", Method::gbtf},
+  };
+  const auto found = bayer.find(method);
+  if (found == bayer.end() || (pattern.period == 6 && found->second != Method::bilinear))
+    throw py::value_error("demosaic method '" + method + "' does not exist for this CFA pattern.");
+  return found->second;
 }
 
 Encode parse_encode(const std::string& encode) {
-  if (encode == "none") return Encode::none;
-  if (encode == "sqrt") return Encode::sqrt;
-  throw py::value_error("encoding '" + encode + "' does not exist.");
+  if (encode != "none" && encode != "sqrt") throw py::value_error("encoding '" + encode + "' does not exist.");
+  return encode == "sqrt" ? Encode::sqrt : Encode::none;
 }
 
 void require_mosaic(const Tensor& mosaic, const Pattern& pattern) {
@@ -138,7 +145,8 @@ struct ToneArgument {
     curve->require_type({DType::f32});
     curve->require_shape({-1});
     curve->require_adjacent();
-    if (curve->shape[0] < 2 || curve->shape[0] > 1 << 24) throw py::value_error("curve must have at least two samples.");
+    if (curve->shape[0] < 2 || curve->shape[0] > 1 << 24)
+      throw py::value_error("curve must have at least two samples.");
     if (curve->cuda != out.cuda || curve->device != out.device)
       throw py::value_error("curve must be on the device of the image.");
     if (out.type == DType::f32) throw py::value_error("float32 output is linear and takes no curve.");
@@ -190,8 +198,7 @@ void white_balance(const py::object& mosaic_, int period, const Floats& black, c
   const Levels levels = parse_levels(black, scale, period);
   const auto from = planes<Input>(mosaic);
   const auto to = planes<Output>(out);
-  launch(mosaic, out, how,
-         [&](const Execution& run) { backend::white_balance(run, from, period, levels, clip, to); });
+  launch(mosaic, out, how, [&](const Execution& run) { backend::white_balance(run, from, period, levels, clip, to); });
 }
 
 // Both Anscombe directions: contiguous float32 of any shape.
@@ -232,29 +239,38 @@ void inverse_anscombe(const py::object& y_, float gain, float sigma, float offse
                           : method == "algebraic" ? Inverse::algebraic
                                                   : Inverse::asymptotic;
   launch(y, out, how, [&](const Execution& run) {
-    backend::inverse_anscombe(run, static_cast<const float*>(y.data), n, noise, inverse,
-                              static_cast<float*>(out.data));
+    backend::inverse_anscombe(run, static_cast<const float*>(y.data), n, noise, inverse, static_cast<float*>(out.data));
   });
 }
 
+// Superpixel halves both sides.
+std::pair<int64_t, int64_t> demosaiced_size(const Tensor& mosaic, Method method) {
+  const int64_t step = method == Method::superpixel ? 2 : 1;
+  return {mosaic.shape[0] / step, mosaic.shape[1] / step};
+}
+
 void demosaic(const py::object& mosaic_, const std::string& cfa, const std::string& method, const std::string& encode,
-              const py::object& out_, int64_t how) {
+              bool interleave, const py::object& out_, int64_t how) {
   const Tensor mosaic("mosaic", mosaic_);
   Tensor out("out", out_);
   const Pattern pattern = parse_pattern(cfa);
   const Method chosen = parse_method(method, pattern);
   const Encode encoding = parse_encode(encode);
   require_mosaic(mosaic, pattern);
-  out.require_type({DType::f32});
-  out.require_shape({3, mosaic.shape[0], mosaic.shape[1]});
+  const auto [height, width] = demosaiced_size(mosaic, chosen);
+  out.require_type({DType::f32, DType::f16});
+  if (interleave)
+    out.require_shape({height, width, 3});
+  else
+    out.require_shape({3, height, width});
   const auto from = planes<Input>(mosaic);
-  const auto to = planes<Output>(out);
+  const auto to = interleave ? interleaved(out) : planes<Output>(out);
   launch(mosaic, out, how, [&](const Execution& run) { backend::demosaic(run, from, pattern, chosen, encoding, to); });
 }
 
 void develop(const py::object& mosaic_, const std::string& cfa, const Floats& black, const Floats& scale, float clip,
-             const std::string& method, const std::string& encode, const Floats& matrix, const py::object& curve, const py::object& out_,
-             int64_t how) {
+             const std::string& method, const std::string& encode, const Floats& matrix, const py::object& curve,
+             const py::object& out_, int64_t how) {
   const Tensor mosaic("mosaic", mosaic_);
   Tensor out("out", out_);
   const Pattern pattern = parse_pattern(cfa);
@@ -262,8 +278,9 @@ void develop(const py::object& mosaic_, const std::string& cfa, const Floats& bl
   const Encode encoding = parse_encode(encode);
   const Levels levels = parse_levels(black, scale, pattern.period);
   require_mosaic(mosaic, pattern);
+  const auto [height, width] = demosaiced_size(mosaic, chosen);
   out.require_type({DType::u8, DType::u16, DType::f32});
-  out.require_shape({mosaic.shape[0], mosaic.shape[1], 3});
+  out.require_shape({height, width, 3});
   const ToneArgument tone(matrix, curve, out);
   if (tone.curve) out.require_apart(*tone.curve);
   const auto from = planes<Input>(mosaic);

@@ -56,8 +56,8 @@ Tensor::Tensor(const char* argument, py::handle object) : name(argument) {
       return;
     }
     if (PyCapsule_IsValid(object.ptr(), "dltensor_versioned")) {
-      const auto* managed = static_cast<const dlpack::ManagedTensorVersioned*>(
-          PyCapsule_GetPointer(object.ptr(), "dltensor_versioned"));
+      const auto* managed =
+          static_cast<const dlpack::ManagedTensorVersioned*>(PyCapsule_GetPointer(object.ptr(), "dltensor_versioned"));
       if (managed->major != 1) throw py::type_error(std::string(name) + " comes in an unknown version of DLPack.");
       from_dlpack(&managed->tensor);
       read_only = managed->flags & dlpack::kReadOnly;
@@ -150,15 +150,14 @@ void Tensor::require_adjacent() const {
 
 void Tensor::require_writable() const {
   if (read_only) throw py::value_error(std::string(name) + " is read-only.");
+  if (std::count(shape.begin(), shape.end(), 0)) return;
   std::vector<size_t> axes(shape.size());
   std::iota(axes.begin(), axes.end(), 0);
-  std::sort(axes.begin(), axes.end(),
-            [&](size_t a, size_t b) { return std::abs(strides[a]) < std::abs(strides[b]); });
+  std::sort(axes.begin(), axes.end(), [&](size_t a, size_t b) { return std::abs(strides[a]) < std::abs(strides[b]); });
   int64_t reach = 0;  // of the axes so far, in elements
   for (const size_t axis : axes) {
     if (shape[axis] < 2) continue;
-    if (std::abs(strides[axis]) <= reach)
-      throw py::value_error(std::string(name) + " has elements that share memory.");
+    if (std::abs(strides[axis]) <= reach) throw py::value_error(std::string(name) + " has elements that share memory.");
     reach += (shape[axis] - 1) * std::abs(strides[axis]);
   }
 }

@@ -55,7 +55,7 @@ def plan_jobs(inputs: Sequence[Path], target: Path, form: str | None = None) -> 
 
     Args:
         inputs: files, and folders that stand for the raw files in them.
-        target: a file (one input only) or a folder, which is made when needed. A name with a picture suffix is a
+        target: a file (one input only) or a folder, which is made when needed. A name with a suffix of letters is a
             file, unless a folder of that name exists.
         form: format for outputs in a folder; ``jpg`` unless given.
 
@@ -65,9 +65,9 @@ def plan_jobs(inputs: Sequence[Path], target: Path, form: str | None = None) -> 
     sources = [file for path in inputs for file in (_raw_files(path) if path.is_dir() else [path])]
     if not sources:
         raise UsageError("there are no raw files among the inputs.")
-    single = not target.is_dir() and target.suffix.lower().lstrip(".") in (*output.FORMATS, "jpeg", "tiff")
-    if single:
-        if form is not None and output.format_of(target.name) != output.format_of(form):
+    if not target.is_dir() and target.suffix[1:].isalpha():
+        named = output.format_of(target.name)
+        if form is not None and named != output.format_of(form):
             raise UsageError(f"{target} and --format {form} contradict each other; give one of them.")
         if len(sources) > 1:
             raise UsageError(f"{target} is one file, and there are {len(sources)} inputs; give a folder.")
@@ -119,6 +119,10 @@ def run(
             decoders.append(here.decoder)
         return here.decoder  # type: ignore[no-any-return]
 
+    def advance(job: Job, fraction: float) -> None:
+        if progress:
+            progress(job, fraction)
+
     def work(job: Job) -> Outcome:
         if resume and _is_done(job):
             return Outcome(job, skipped=True)
@@ -127,7 +131,7 @@ def run(
         try:
             raw = decoder().open(job.source, timeout_s=timeout_s, **recipe.open_options)
             warnings = raw.warnings
-            develop_file(raw, job.target, recipe, progress=lambda done: progress and progress(job, done))
+            develop_file(raw, job.target, recipe, progress=lambda done: advance(job, done))
         except (RawzooError, OSError, MemoryError) as error:
             return Outcome(job, error=str(error) or type(error).__name__, warnings=warnings)
         return Outcome(job, warnings=warnings, seconds=time.perf_counter() - began)
@@ -157,7 +161,7 @@ def _is_done(job: Job) -> bool:
 
 
 def develop_file(
-    raw: RawImage, target: Path, recipe: Recipe, *, progress: Callable[[float], object] | None = None
+    raw: RawImage, target: Path, recipe: Recipe, *, progress: Callable[[float], None] | None = None
 ) -> None:
     """Develop one raw image into one file of the format its suffix names."""
     form = output.format_of(target.name)

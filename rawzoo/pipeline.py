@@ -113,6 +113,7 @@ def develop(
 
     fused = _fused_method(raw, model)
     if fused is not None:
+        assert raw.cfa is not None
         picture = ops.develop(
             raw.mosaic, raw.cfa, raw.black_level, raw.white_level, gains, clip, matrix, curve, method=fused, dtype=dtype
         )

@@ -6,6 +6,7 @@
 #include <new>
 #include <vector>
 
+#include "kernels/bayer_cpu.h"
 #include "kernels/formulas.h"
 #include "kernels/ops.h"
 #include "kernels/parallel.h"
@@ -52,25 +53,25 @@ Floats floats(int64_t n) {
   return Floats(static_cast<float*>(::operator new[](static_cast<size_t>(n) * 4, std::align_val_t{64})));
 }
 
-// The mosaic's rows nearest to where a worker is: balanced, split by column phase, continued beyond both ends. A row is
-// made when first asked for and stays until another takes its slot; rows closer than kSlots never share one.
+// The rows of an X-Trans mosaic nearest to where a worker is: balanced, split by column phase, continued beyond both
+// ends. A row is made when first asked for and stays until another takes its slot; rows closer than kSlots never share one.
 class RowRing {
  public:
-  RowRing(const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip)
+  RowRing(const Input& mosaic, const Levels& levels, float clip, Encode encode)
       : mosaic_(mosaic),
-        period_(pattern.period),
-        levels_(tile_levels(levels, pattern.period)),
+        levels_(tile_levels(levels, kPeriod)),
         clip_(clip),
-        per_phase_((mosaic.width + period_ - 1) / period_),
+        encode_(encode),
+        per_phase_((mosaic.width + kPeriod - 1) / kPeriod),
         pitch_((per_phase_ + 2 * kMargin + 15) / 16 * 16),
-        samples_(floats(kSlots * period_ * pitch_)),
-        line_(floats(period_ == 2 ? 0 : mosaic.width)) {
+        samples_(floats(kSlots * kPeriod * pitch_)),
+        line_(floats(mosaic.width)) {
     std::fill_n(row_in_, kSlots, int64_t{-1});
   }
 
-  // Columns phase, phase + period, ... of row y, which may lie beyond the edge.
+  // Columns phase, phase + 6, ... of row y, which may lie beyond the edge.
   const float* get(int64_t y, int phase) {
-    y = extend(y, mosaic_.height);
+    y = continue_by_period(y, mosaic_.height);
     const int slot = static_cast<int>(y % kSlots);
     if (row_in_[slot] != y) {
       make(y, slot);
@@ -80,62 +81,36 @@ class RowRing {
   }
 
  private:
-  static constexpr int kSlots = 16, kMargin = 16;
+  static constexpr int kPeriod = 6, kSlots = 16, kMargin = 16;
 
-  int64_t extend(int64_t i, int64_t n) const { return period_ == 2 ? mirror(i, n) : continue_by_period(i, n); }
-  float* at(int slot, int phase) { return samples_.get() + (slot * period_ + phase) * pitch_ + kMargin; }
+  float* at(int slot, int phase) { return samples_.get() + (slot * kPeriod + phase) * pitch_ + kMargin; }
 
   void make(int64_t y, int slot) {
     const Rows& kernels = rows();
-    const RowLevels& levels = levels_[y % period_];
-    const void* source = row_of(mosaic_, 0, y);
+    const RowLevels& levels = levels_[y % kPeriod];
     const int64_t width = mosaic_.width;
-    if (period_ == 2) {
-      kernels.split(source, mosaic_.type, width, levels.black, levels.scale, clip_, at(slot, 0), at(slot, 1));
-    } else {
-      kernels.balance(source, mosaic_.type, width, levels.black, levels.scale, clip_, line_.get());
-      for (int phase = 0; phase < period_; ++phase) {
-        float* out = at(slot, phase);
-        for (int64_t x = phase, k = 0; x < width; x += period_, ++k) out[k] = line_[x];
-      }
+    kernels.balance(row_of(mosaic_, 0, y), mosaic_.type, width, levels.black, levels.scale, clip_, line_.get());
+    if (encode_ == Encode::sqrt) kernels.encode_sqrt(line_.get(), width);
+    for (int phase = 0; phase < kPeriod; ++phase) {
+      float* out = at(slot, phase);
+      for (int64_t x = phase, k = 0; x < width; x += kPeriod, ++k) out[k] = line_[x];
     }
     const auto cell = [&](int64_t x) -> float& {
-      const int64_t shifted = x + 4 * period_;  // positive, so that the division rounds down
-      return at(slot, static_cast<int>(shifted % period_))[shifted / period_ - 4];
+      const int64_t shifted = x + 4 * kPeriod;  // positive, so that the division rounds down
+      return at(slot, static_cast<int>(shifted % kPeriod))[shifted / kPeriod - 4];
     };
-    for (int64_t x = -2 * period_; x < 0; ++x) cell(x) = cell(extend(x, width));
-    for (int64_t x = width; x < (per_phase_ + 2) * period_; ++x) cell(x) = cell(extend(x, width));
+    for (int64_t x = -2 * kPeriod; x < 0; ++x) cell(x) = cell(continue_by_period(x, width));
+    for (int64_t x = width; x < (per_phase_ + 2) * kPeriod; ++x) cell(x) = cell(continue_by_period(x, width));
   }
 
   const Input& mosaic_;
-  const int period_;
   const std::vector<RowLevels> levels_;
   const float clip_;
+  const Encode encode_;
   const int64_t per_phase_, pitch_;
   Floats samples_, line_;
   int64_t row_in_[kSlots];
 };
-
-// Demosaics row y and calls take(x, n, rgb) for each chunk of pixels [x, x + n).
-template <class Take>
-void bayer_row(RowRing& ring, const Pattern& pattern, Method method, int64_t width, int64_t y, const Take& take) {
-  const int row = static_cast<int>(y % 2);
-  const int parity = pattern.color[2 * row] == 1 ? 1 : 0;
-  const int own = pattern.color[2 * row + parity];
-  BayerWindow window;
-  window.own_parity = parity;
-  for (int i = 0; i < 5; ++i) {
-    window.own[i] = ring.get(y + i - 2, parity);
-    window.other[i] = ring.get(y + i - 2, 1 - parity);
-  }
-  alignas(64) float buffer[3][kChunk];
-  const float* rgb[3] = {buffer[0], buffer[1], buffer[2]};
-  for (int64_t x = 0; x < width; x += kChunk) {
-    const int64_t n = std::min<int64_t>(kChunk, width - x);
-    rows().bayer(method, window, x / 2, (n + 1) / 2, buffer[own], buffer[1], buffer[2 - own]);
-    take(x, n, rgb);
-  }
-}
 
 // The taps of X-Trans bilinear for each cell of the tile and colour; row and column are offsets from the cell.
 struct XTransTaps {
@@ -164,7 +139,7 @@ struct XTransTaps {
 };
 
 template <class Take>
-void xtrans_row(RowRing& ring, const XTransTaps& taps, int64_t width, int64_t y, const Take& take) {
+void xtrans_row(RowRing& ring, const XTransTaps& taps, Encode encode, int64_t width, int64_t y, const Take& take) {
   constexpr int kPixels = kChunk / 6 * 6;
   alignas(64) float buffer[3][kPixels];
   const float* rgb[3] = {buffer[0], buffer[1], buffer[2]};
@@ -190,8 +165,42 @@ void xtrans_row(RowRing& ring, const XTransTaps& taps, int64_t width, int64_t y,
     for (int column = 0; column < 6; ++column)
       for (int color = 0; color < 3; ++color)
         rows().weighted_mean(list[column][color], x / 6, (n + 5) / 6, buffer[color] + column);
+    if (encode == Encode::sqrt)
+      for (float* plane : buffer) rows().decode_sqrt(plane, n);
     take(x, n, rgb);
   }
+}
+
+// One pixel for each 2x2 cell: its red, the mean of its greens, its blue. Odd last rows and columns are left out.
+template <class Take>
+void superpixel_row(const Input& mosaic, const Pattern& pattern, const std::vector<RowLevels>& levels, float clip,
+                    Encode encode, int64_t y, const Take& take) {
+  alignas(64) float cell[4][kChunk], green[kChunk];
+  const int64_t width = mosaic.width / 2;
+  for (int64_t x = 0; x < width; x += kChunk) {
+    const int64_t n = std::min<int64_t>(kChunk, width - x);
+    const float* rgb[3] = {};
+    const float* greens[2] = {};
+    for (int row = 0; row < 2; ++row) {
+      const char* in = static_cast<const char*>(row_of(mosaic, 0, 2 * y + row)) + 2 * x * size_of(mosaic.type);
+      rows().split(in, mosaic.type, 2 * n, levels[row].black, levels[row].scale, clip, cell[2 * row], cell[2 * row + 1]);
+    }
+    for (int i = 0; i < 4; ++i) {
+      if (encode == Encode::sqrt) rows().encode_sqrt(cell[i], n);
+      (pattern.color[i] == 1 ? greens[i / 2] : rgb[pattern.color[i]]) = cell[i];
+    }
+    for (int64_t i = 0; i < n; ++i) green[i] = 0.5f * (greens[0][i] + greens[1][i]);
+    if (encode == Encode::sqrt) {
+      for (float* samples : cell) rows().decode_sqrt(samples, n);
+      rows().decode_sqrt(green, n);
+    }
+    rgb[1] = green;
+    take(x, n, rgb);
+  }
+}
+
+int xtrans_passes(Method method) {
+  return method == Method::markesteijn ? kXTransPasses : method == Method::markesteijn_1 ? 1 : 0;
 }
 
 // Edge-directed X-Trans demosaicing in blocks of columns, and where those are too few for the threads in bands of rows.
@@ -218,26 +227,65 @@ void markesteijn(const Execution& run, const Input& mosaic, const Pattern& patte
   });
 }
 
-// Demosaics in strips and calls take(y, x, n, rgb) for each chunk of pixels.
+// Demosaics and calls take(y, x, n, rgb) for each chunk of pixels.
 template <class Take>
-void demosaic_strips(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels,
+void demosaic_chunks(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels,
                      float clip, Method method, Encode encode, const Take& take) {
-  if (method == Method::markesteijn || method == Method::markesteijn1)
-    return markesteijn(run, mosaic, pattern, levels, clip, method == Method::markesteijn ? kXTransPasses : 1, encode,
-                       take);
-  std::unique_ptr<const XTransTaps> taps(pattern.period == 6 ? new XTransTaps(pattern) : nullptr);
-  parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
-    RowRing ring(mosaic, pattern, levels, clip);
+  const bool superpixel = method == Method::superpixel;
+  if (pattern.period == 2 && !superpixel)
+    return demosaic_tiles(run, mosaic, pattern, levels, clip, method, encode, take);
+  if (const int passes = xtrans_passes(method))
+    return markesteijn(run, mosaic, pattern, levels, clip, passes, encode, take);
+  const int64_t height = superpixel ? mosaic.height / 2 : mosaic.height;
+  const auto tile = tile_levels(levels, pattern.period);
+  const std::unique_ptr<const XTransTaps> taps(superpixel ? nullptr : new XTransTaps(pattern));
+  parallel(height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
+    const std::unique_ptr<RowRing> ring(superpixel ? nullptr : new RowRing(mosaic, levels, clip, encode));
     for (int64_t begin, end; strips.next(begin, end);)
       for (int64_t y = begin; y < end; ++y) {
         const auto take_row = [&](int64_t x, int64_t n, const float* const* rgb) { take(y, x, n, rgb); };
-        if (taps)
-          xtrans_row(ring, *taps, mosaic.width, y, take_row);
+        if (superpixel)
+          superpixel_row(mosaic, pattern, tile, clip, encode, y, take_row);
         else
-          bayer_row(ring, pattern, method, mosaic.width, y, take_row);
+          xtrans_row(*ring, *taps, encode, mosaic.width, y, take_row);
       }
+    rows().settle();
   });
 }
+
+// Writes chunks of RGB to planes or interleaved.
+class RgbWriter {
+ public:
+  explicit RgbWriter(const Output& rgb) : rgb_(rgb) {}
+
+  void operator()(int64_t y, int64_t x, int64_t n, const float* const* chunk) const {
+    constexpr int kPiece = 512;
+    const int64_t size = size_of(rgb_.type);
+    const bool planar = rgb_.count == 3;
+    const bool large = rgb_.height * rgb_.width * rgb_.count * size >= kStreamed && n >= 64;
+    if (planar) {
+      for (int c = 0; c < 3; ++c) {
+        char* out = static_cast<char*>(row_of(rgb_, c, y)) + x * size;
+        if (large && rgb_.type == DType::f32)
+          rows().stream(chunk[c], n, reinterpret_cast<float*>(out));
+        else
+          rows().store(chunk[c], rgb_.type, n, out);
+      }
+      return;
+    }
+    alignas(64) float piece[3 * kPiece];
+    for (int64_t i = 0; i < n; i += kPiece) {
+      const int64_t count = std::min<int64_t>(kPiece, n - i);
+      const float* in[3] = {chunk[0] + i, chunk[1] + i, chunk[2] + i};
+      rows().interleave3(in, count, piece);
+      rows().store(piece, rgb_.type, 3 * count, static_cast<char*>(row_of(rgb_, 0, y)) + 3 * (x + i) * size);
+    }
+  }
+
+ private:
+  static constexpr int64_t kStreamed = int64_t{1} << 24;  // bytes; more would push everything else out of the caches
+  const Output& rgb_;
+};
 
 // Writes chunks of linear RGB to the picture.
 class ToneWriter {
@@ -247,7 +295,8 @@ class ToneWriter {
     table_.resize(kByteTableSize);
     for (int i = 0; i < kByteTableSize; ++i) {
       const float v = static_cast<float>(i) / (kByteTableSize - 1);
-      table_[i] = static_cast<uint8_t>(255.0f * clamp01(tone.curve ? interpolate(tone.curve, tone.curve_size, v) : v) + 0.5f);
+      table_[i] =
+          static_cast<uint8_t>(255.0f * clamp01(tone.curve ? interpolate(tone.curve, tone.curve_size, v) : v) + 0.5f);
     }
   }
 
@@ -320,9 +369,9 @@ void unpack(const Execution& run, const Input& planes, const Levels& levels, con
         for (int64_t x = 0; x < mosaic.width; x += kChunk) {
           const int64_t n = std::min<int64_t>(kChunk, mosaic.width - x);
           for (int i = 0; i < 2; ++i)
-            kernels.load(static_cast<const char*>(row_of(planes, plane_of[y % 2 * 2 + i], y / 2)) +
-                             x / 2 * size_of(planes.type),
-                         planes.type, n / 2, buffer[i]);
+            kernels.load(
+                static_cast<const char*>(row_of(planes, plane_of[y % 2 * 2 + i], y / 2)) + x / 2 * size_of(planes.type),
+                planes.type, n / 2, buffer[i]);
           kernels.merge(buffer[0], buffer[1], n / 2, row.black, row.scale, merged);
           kernels.store(merged, mosaic.type, n, out + x * size_of(mosaic.type));
         }
@@ -357,16 +406,12 @@ void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern,
   Levels identity;
   std::fill_n(identity.black, 36, 0.0f);
   std::fill_n(identity.scale, 36, 1.0f);
-  demosaic_strips(run, mosaic, pattern, identity, kUnbounded, method, encode,
-                  [&](int64_t y, int64_t x, int64_t n, const float* const* chunk) {
-                    for (int c = 0; c < 3; ++c)
-                      std::memcpy(static_cast<float*>(row_of(rgb, c, y)) + x, chunk[c], static_cast<size_t>(n) * 4);
-                  });
+  demosaic_chunks(run, mosaic, pattern, identity, kUnbounded, method, encode, RgbWriter(rgb));
 }
 
 void develop(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
              Method method, Encode encode, const Tone& tone, const Output& picture) {
-  demosaic_strips(run, mosaic, pattern, levels, clip, method, encode, ToneWriter(tone, picture));
+  demosaic_chunks(run, mosaic, pattern, levels, clip, method, encode, ToneWriter(tone, picture));
 }
 
 void render(const Execution& run, const Input& rgb, const Tone& tone, const Output& picture) {

@@ -120,7 +120,8 @@ __device__ void bayer_pixel(const Samples& at, Method method, int64_t y, int64_t
   } else {
     const int of_row = at.color(y, x + 1);
     rgb[of_row] = method == Method::malvar ? malvar_at_green(value, row, diagonal, row2, column2) : 0.5f * row;
-    rgb[2 - of_row] = method == Method::malvar ? malvar_at_green(value, column, diagonal, column2, row2) : 0.5f * column;
+    rgb[2 - of_row] =
+        method == Method::malvar ? malvar_at_green(value, column, diagonal, column2, row2) : 0.5f * column;
   }
 }
 
@@ -179,8 +180,7 @@ struct PackPixel {
   Output planes;
   __device__ void operator()(int64_t x, int64_t y) const {
     const int cell = static_cast<int>(y % 2 * 2 + x % 2);
-    store(planes, plane_of[cell], y / 2, x / 2,
-          (load(mosaic, 0, y, x) - levels.black[cell]) * levels.scale[cell]);
+    store(planes, plane_of[cell], y / 2, x / 2, (load(mosaic, 0, y, x) - levels.black[cell]) * levels.scale[cell]);
   }
 };
 
@@ -191,8 +191,7 @@ struct UnpackPixel {
   Output mosaic;
   __device__ void operator()(int64_t x, int64_t y) const {
     const int cell = static_cast<int>(y % 2 * 2 + x % 2);
-    store(mosaic, 0, y, x,
-          load(planes, plane_of[cell], y / 2, x / 2) * inverse.scale[cell] + inverse.black[cell]);
+    store(mosaic, 0, y, x, load(planes, plane_of[cell], y / 2, x / 2) * inverse.scale[cell] + inverse.black[cell]);
   }
 };
 
@@ -300,8 +299,7 @@ void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern,
 
 void develop(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
              Method method, const Tone& tone, const Output& picture) {
-  for_each(run, mosaic.width, mosaic.height,
-           DevelopPixel{{mosaic, pattern, levels, clip}, method, tone, picture});
+  for_each(run, mosaic.width, mosaic.height, DevelopPixel{{mosaic, pattern, levels, clip}, method, tone, picture});
 }
 
 void render(const Execution& run, const Input& rgb, const Tone& tone, const Output& picture) {

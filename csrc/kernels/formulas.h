@@ -17,7 +17,8 @@
 namespace rawzoo {
 
 // Malvar, He and Cutler 2004, 5x5 kernels. A red or blue site: `own` is its sample, `own_cross` the sum of the four
-// samples of its colour at distance 2, `green` the sum of the four greens beside it, `diagonal` that of the other colour.
+// samples of its colour at distance 2, `green` the sum of the four greens beside it, `diagonal` that of the other
+// colour.
 RAWZOO_INLINE float malvar_green(float own, float own_cross, float green) {
   return ((4.0f * own - own_cross) + 2.0f * green) * 0.125f;
 }

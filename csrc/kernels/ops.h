@@ -16,9 +16,9 @@ namespace rawzoo {
   /* n adjacent f32 values */                                                                                     \
   void anscombe(const Execution&, const float* x, int64_t n, const Noise&, float* y);                             \
   void inverse_anscombe(const Execution&, const float* y, int64_t n, const Noise&, Inverse, float* x);            \
-  /* mosaic [H,W] u16|f32 -> planes [3,H,W] f32 */                                                                \
+  /* mosaic [H,W] u16|f32 -> planes [3,H,W] or interleaved [H,3*W], f32|f16; superpixel: [H/2,W/2] */             \
   void demosaic(const Execution&, const Input& mosaic, const Pattern&, Method, Encode, const Output& rgb);        \
-  /* mosaic [H,W] u16|f32 -> interleaved [H,3*W] u8|u16|f32 */                                                    \
+  /* mosaic [H,W] u16|f32 -> interleaved [H,3*W] u8|u16|f32; superpixel: [H/2,3*(W/2)] */                         \
   void develop(const Execution&, const Input& mosaic, const Pattern&, const Levels&, float clip, Method, Encode,  \
                const Tone&, const Output& picture);                                                               \
   /* planes [3,H,W] f32 -> interleaved [H,3*W] u8|u16|f32 */                                                      \

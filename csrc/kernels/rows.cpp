@@ -2,10 +2,11 @@
 
 #include <cstring>
 
+#include "kernels/bayer_formulas.h"
 #include "kernels/formulas.h"
 #include "kernels/vector.h"
 
-#if defined(__F16C__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -19,6 +20,11 @@
 // This file is compiled several times with different instruction sets, so it must emit no function that the linker
 // could share between them: everything is local, and nothing of the standard library is instantiated.
 namespace rawzoo {
+
+#define RAWZOO_EACH(name) void RAWZOO_CONCAT(name##_tile_, RAWZOO_ISA)(const BayerTile&, float* scratch);
+RAWZOO_TILE_METHODS(RAWZOO_EACH)
+#undef RAWZOO_EACH
+
 namespace {
 
 template <class T>
@@ -26,8 +32,7 @@ void balance_row(const T* in, int64_t width, const float* black, const float* sc
   int64_t x = 0;
   for (; x + kLevelRun <= width; x += kLevelRun) {
     RAWZOO_INDEPENDENT
-    for (int i = 0; i < kLevelRun; ++i)
-      out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
+    for (int i = 0; i < kLevelRun; ++i) out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
   }
   for (int i = 0; x + i < width; ++i) out[x + i] = balance(static_cast<float>(in[x + i]), black[i], scale[i], clip);
 }
@@ -59,6 +64,55 @@ void split_any(const void* in, DType type, int64_t width, const float* black, co
     split_row(static_cast<const uint16_t*>(in), width, black, scale, clip, even, odd);
   else
     split_row(static_cast<const float*>(in), width, black, scale, clip, even, odd);
+}
+
+void interleave(const float* even, const float* odd, int64_t pairs, float* out) {
+  RAWZOO_INDEPENDENT
+  for (int64_t k = 0; k < pairs; ++k) {
+    out[2 * k] = even[k];
+    out[2 * k + 1] = odd[k];
+  }
+}
+
+void interleave3(const float* const* in, int64_t n, float* out) {
+  const float *r = in[0], *g = in[1], *b = in[2];
+  RAWZOO_INDEPENDENT
+  for (int64_t k = 0; k < n; ++k) {
+    out[3 * k] = r[k];
+    out[3 * k + 1] = g[k];
+    out[3 * k + 2] = b[k];
+  }
+}
+
+void encode_row(float* v, int64_t n) {
+  RAWZOO_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) v[i] = encode_sqrt(v[i]);
+}
+
+void decode_row(float* v, int64_t n) {
+  RAWZOO_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) v[i] = decode_sqrt(v[i]);
+}
+
+void stream(const float* in, int64_t n, float* out) {
+  int64_t i = 0;
+#if defined(__SSE2__)
+  for (; i < n && (reinterpret_cast<uintptr_t>(out + i) & 63); ++i) out[i] = in[i];
+#if defined(__AVX512F__)
+  for (; i + 16 <= n; i += 16) _mm512_stream_ps(out + i, _mm512_loadu_ps(in + i));
+#elif defined(__AVX__)
+  for (; i + 16 <= n; i += 8) _mm256_stream_ps(out + i, _mm256_loadu_ps(in + i));
+#else
+  for (; i + 16 <= n; i += 4) _mm_stream_ps(out + i, _mm_loadu_ps(in + i));
+#endif
+#endif
+  for (; i < n; ++i) out[i] = in[i];
+}
+
+void settle() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 void merge_row(const float* even, const float* odd, int64_t pairs, const float* black, const float* scale, float* out) {
@@ -155,64 +209,6 @@ void load_any(const void* in, DType type, int64_t n, float* out) {
     RAWZOO_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) out[i] = float_of(static_cast<uint32_t>(words[i]) << 16);
   }
-}
-
-template <Method method, int parity>
-void bayer_row(const BayerWindow& window, int64_t first, int64_t pairs, float* own_out, float* green_out,
-               float* opposite_out) {
-  // In the rows above and below, `own` columns hold green and `other` columns the opposite colour.
-  const float* own_n2 = window.own[0] + first;
-  const float* green_n = window.own[1] + first;
-  const float* own = window.own[2] + first;
-  const float* green_s = window.own[3] + first;
-  const float* own_s2 = window.own[4] + first;
-  const float* green_n2 = window.other[0] + first;
-  const float* opposite_n = window.other[1] + first;
-  const float* green = window.other[2] + first;
-  const float* opposite_s = window.other[3] + first;
-  const float* green_s2 = window.other[4] + first;
-  // Index, in the other parity, of the sample left of index 0.
-  constexpr int of_own = parity == 0 ? -1 : 0, of_green = -1 - of_own;
-  RAWZOO_INDEPENDENT
-  for (int64_t k = 0; k < pairs; ++k) {
-    const int64_t left = k + of_own, right = left + 1;
-    const float green_sum = (green_n[k] + green_s[k]) + (green[left] + green[right]);
-    const float opposite_sum =
-        (opposite_n[left] + opposite_n[right]) + (opposite_s[left] + opposite_s[right]);
-    const int64_t west = k + of_green, east = west + 1;
-    const float row_sum = own[west] + own[east];
-    const float column_sum = opposite_n[k] + opposite_s[k];
-    float own_site_green, own_site_opposite, green_site_own, green_site_opposite;
-    if (method == Method::malvar) {
-      const float own_cross = (own_n2[k] + own_s2[k]) + (own[k - 1] + own[k + 1]);
-      own_site_green = malvar_green(own[k], own_cross, green_sum);
-      own_site_opposite = malvar_opposite(own[k], own_cross, opposite_sum);
-      const float diagonal = (green_n[west] + green_n[east]) + (green_s[west] + green_s[east]);
-      const float row_green = green[k - 1] + green[k + 1];
-      const float column_green = green_n2[k] + green_s2[k];
-      green_site_own = malvar_at_green(green[k], row_sum, diagonal, row_green, column_green);
-      green_site_opposite = malvar_at_green(green[k], column_sum, diagonal, column_green, row_green);
-    } else {
-      own_site_green = 0.25f * green_sum;
-      own_site_opposite = 0.25f * opposite_sum;
-      green_site_own = 0.5f * row_sum;
-      green_site_opposite = 0.5f * column_sum;
-    }
-    own_out[2 * k + parity] = own[k];
-    own_out[2 * k + 1 - parity] = green_site_own;
-    green_out[2 * k + parity] = own_site_green;
-    green_out[2 * k + 1 - parity] = green[k];
-    opposite_out[2 * k + parity] = own_site_opposite;
-    opposite_out[2 * k + 1 - parity] = green_site_opposite;
-  }
-}
-
-void bayer_any(Method method, const BayerWindow& window, int64_t first, int64_t pairs, float* own, float* green,
-               float* opposite) {
-  const auto function = method == Method::malvar
-                            ? (window.own_parity ? bayer_row<Method::malvar, 1> : bayer_row<Method::malvar, 0>)
-                            : (window.own_parity ? bayer_row<Method::bilinear, 1> : bayer_row<Method::bilinear, 0>);
-  function(window, first, pairs, own, green, opposite);
 }
 
 void weighted_mean(const Taps& taps, int64_t first, int64_t n, float* out) {
@@ -331,20 +327,12 @@ void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse
 void RAWZOO_FOR_ISA(markesteijn_block)(const XTransBlock&, float* scratch);
 extern const Rows RAWZOO_FOR_ISA(rows);
 const Rows RAWZOO_FOR_ISA(rows) = {
-    RAWZOO_STRING(RAWZOO_ISA),
-    balance_any,
-    split_any,
-    merge_row,
-    load_any,
-    store_any,
-    bayer_any,
-    weighted_mean,
-    tone_u8,
-    tone_u16,
-    tone_f32,
-    RAWZOO_FOR_ISA(markesteijn_block),
-    anscombe_row,
-    inverse_anscombe_row,
+    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, interleave, interleave3, encode_row, decode_row, stream, settle,
+    merge_row, load_any, store_any,
+#define RAWZOO_EACH(name) RAWZOO_CONCAT(name##_tile_, RAWZOO_ISA),
+    RAWZOO_TILE_METHODS(RAWZOO_EACH)
+#undef RAWZOO_EACH
+    weighted_mean, tone_u8, tone_u16, tone_f32, RAWZOO_FOR_ISA(markesteijn_block), anscombe_row, inverse_anscombe_row,
 };
 
 }  // namespace rawzoo

@@ -1,6 +1,7 @@
 // Row functions: the inner loops, compiled once for each instruction set (rows.cpp) and chosen at run time (isa.cpp).
 #pragma once
 
+#include "kernels/bayer_tile.h"
 #include "kernels/markesteijn.h"
 #include "kernels/types.h"
 
@@ -8,14 +9,6 @@ namespace rawzoo {
 
 // Levels along a row repeat with period 2 or 6; 48 is a multiple of both and of every vector length.
 constexpr int kLevelRun = 48;
-
-// Five balanced rows around the one being demosaiced, [2], each split by column parity. `own` holds the columns in which
-// that row has red or blue, `other` those in which it has green. Readable two samples beyond both ends.
-struct BayerWindow {
-  const float* own[5];
-  const float* other[5];
-  int own_parity;
-};
 
 // Weighted mean of samples at the same index of several arrays, as base + sum of weight * (tap - base).
 struct Taps {
@@ -25,8 +18,8 @@ struct Taps {
   float weight[48];
 };
 
-// A table over linear input 0..1, index rounded. 0.016 of a code apart on a straight line.
-constexpr int kByteTableSize = 16384 + 1;
+// A table over linear input 0..1, index rounded: 0.4 of a code apart where a curve rises 100 times as fast as a line.
+constexpr int kByteTableSize = 65536 + 1;
 
 struct Rows {
   const char* isa;
@@ -37,14 +30,26 @@ struct Rows {
   // The same with levels[x % 2], even and odd columns apart; odd gets one sample less where width is odd.
   void (*split)(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip,
                 float* even, float* odd);
+  // out[2k] = even[k], out[2k + 1] = odd[k].
+  void (*interleave)(const float* even, const float* odd, int64_t pairs, float* out);
+  // The same of three planes: out[3k + i] = in[i][k].
+  void (*interleave3)(const float* const* in, int64_t n, float* out);
+  // In place.
+  void (*encode_sqrt)(float* v, int64_t n);
+  void (*decode_sqrt)(float* v, int64_t n);
+  // Past the caches; for what nobody reads soon. out at a multiple of 4 bytes.
+  void (*stream)(const float* in, int64_t n, float* out);
+  // After the last of these, before another thread reads them.
+  void (*settle)();
   // out[2k + i] = in[i][k] * scale[i] + black[i].
   void (*merge)(const float* even, const float* odd, int64_t pairs, const float* black, const float* scale, float* out);
   void (*load)(const void* in, DType type, int64_t n, float* out);   // f16|bf16|f32 -> f32
   void (*store)(const float* in, DType type, int64_t n, void* out);  // f32 -> u16 (rounds, clips)|f16|bf16|f32
 
-  // Pixels 2 * first ... 2 * (first + pairs): the row's own colour, green, and the opposite colour.
-  void (*bayer)(Method method, const BayerWindow& window, int64_t first, int64_t pairs, float* own, float* green,
-                float* opposite);
+  // Bayer demosaicing.
+#define RAWZOO_EACH(name) DemosaicTile name;
+  RAWZOO_TILE_METHODS(RAWZOO_EACH)
+#undef RAWZOO_EACH
   // out[6 * i] = the mean at index first + i.
   void (*weighted_mean)(const Taps& taps, int64_t first, int64_t n, float* out);
 

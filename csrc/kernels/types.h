@@ -13,9 +13,7 @@ namespace rawzoo {
 
 enum class DType { u8, u16, f16, bf16, f32 };
 
-RAWZOO_HD constexpr int64_t size_of(DType type) {
-  return type == DType::u8 ? 1 : type == DType::f32 ? 4 : 2;
-}
+RAWZOO_HD constexpr int64_t size_of(DType type) { return type == DType::u8 ? 1 : type == DType::f32 ? 4 : 2; }
 
 // A stack of planes of rows; a row's samples are adjacent, the other strides are free and count elements.
 // An image of one plane has count 1. Interleaved RGB is one plane of rows of 3 * width samples.
@@ -41,9 +39,8 @@ struct Levels {
   float scale[36];
 };
 
-enum class Method { bilinear, malvar, markesteijn1, markesteijn };
-
-// The values between which a demosaicer interpolates: as they are, or sign(v) sqrt|v|.
+enum class Method { bilinear, malvar, superpixel, hamilton_adams, menon, rcd, gbtf, markesteijn, markesteijn_1 };
+// What samples go through before demosaicing, and its result back: nothing, or sign(v) * sqrt(|v|).
 enum class Encode { none, sqrt };
 enum class Inverse { algebraic, asymptotic, exact };
 

@@ -13,7 +13,9 @@ def develop(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="A file (.jpg .png .tif .npy .dng) or a folder.")
     ],
-    model: Annotated[str, typer.Option(help="Model of task demosaic; see 'rawzoo models'.")] = "none",
+    model: Annotated[
+        str, typer.Option(help="Model of task demosaic (see 'rawzoo models'), or none for the default.")
+    ] = "none",
     white_balance: Annotated[
         str,
         typer.Option(

@@ -20,7 +20,6 @@ _REQUIRED = (
     ("rawpy", "rawpy"),
     ("tifffile", "tifffile"),
     ("imagecodecs", "imagecodecs"),
-    ("ExifRead", "exifread"),
     ("Pillow", "PIL"),
     ("safetensors", "safetensors"),
     ("pluggy", "pluggy"),

@@ -166,29 +166,63 @@ def inverse_anscombe(
     return run("inverse_anscombe", y, (*_noise(gain, sigma, offset), method), out)
 
 
+BAYER_METHODS = ("superpixel", "bilinear", "malvar", "hamilton-adams", "menon", "rcd", "gbtf")
+
+
 def demosaic_methods(cfa: str) -> tuple[str, ...]:
     """The methods :func:`demosaic` and :func:`develop` have for a CFA pattern."""
-    return ("bilinear", "malvar") if cfa_patterns.period(cfa) == 2 else ("bilinear",)
+    return BAYER_METHODS if cfa_patterns.period(cfa) == 2 else ("bilinear",)
 
 
-def demosaic(mosaic: Array, cfa: str, method: str = "bilinear", out: Array | None = None) -> Array:
-    """Mosaic to RGB. Linear in the mosaic; values are neither scaled nor clipped.
+def demosaic(
+    mosaic: Array,
+    cfa: str,
+    method: str = "bilinear",
+    *,
+    encode: Literal["none", "sqrt"] = "none",
+    dtype: Any = None,
+    layout: Literal["planar", "interleaved"] = "planar",
+    out: Array | None = None,
+) -> Array:
+    """Mosaic to RGB. Values are neither scaled nor clipped.
 
     Outside the image a Bayer mosaic is mirrored without repeating the edge sample, an X-Trans mosaic continued with
-    samples six pixels further in; either keeps the pattern.
+    samples six pixels further in; either keeps the pattern. A mosaic of one colour comes back as exactly that colour,
+    up to the edges (with ``encode="sqrt"``, to float precision).
+
+    Methods, from fast to good; Bayer only, except ``bilinear``:
+
+    * ``superpixel``: one pixel for each 2x2 cell, of its red, the mean of its greens, and its blue.
+    * ``bilinear``: the mean of the nearest samples of each colour; for X-Trans weighted by a tent over the smallest
+      window that holds one.
+    * ``malvar``: gradient-corrected linear interpolation (Malvar, He and Cutler, ICASSP 2004).
+    * ``hamilton-adams``: green from its neighbours and the second difference of the site's colour (Hamilton and Adams
+      1997), here both directions blended by how little each changes; then bilinear colour differences.
+    * ``menon``: directional filtering with a posteriori decision, with its refining step (Menon, Andriani and
+      Calvagno, IEEE TIP 2007).
+    * ``rcd``: ratio corrected demosaicing (Sanz Rodriguez 2017), without its clipping; expects values around 0 to 1.
+    * ``gbtf``: gradient-based threshold-free interpolation (Pekkucuksen and Altunbasak, ICIP 2010), here both
+      directions blended by the squares of the changes of the colour difference over 5x5. The best of these.
+
+    Only ``superpixel``, ``bilinear`` and ``malvar`` with ``encode="none"`` are linear, and these have derivatives; the
+    others raise :class:`rawzoo.errors.UsageError` where gradients are asked for.
 
     Args:
         mosaic: ``[H, W]``, at least one CFA tile in each direction. Black-subtracted, and white-balanced where
-            ``method`` mixes colours (``malvar``).
-        method: ``bilinear``: the mean of the nearest samples of each colour; for X-Trans weighted by a tent over the
-            smallest window that holds one. ``malvar``: gradient-corrected linear interpolation (Malvar, He and Cutler,
-            ICASSP 2004), Bayer only.
+            ``method`` mixes colours (all but ``superpixel`` and ``bilinear``).
+        encode: ``sqrt`` demosaics sign(v) sqrt(abs(v)), in which edges in light and shadow weigh alike and noise varies
+            less, and squares the result: closer to what is seen, by some decibels.
+        dtype: ``float32``, ``float16``; None: float32 (float64 for float64).
+        layout: ``planar`` or ``interleaved``.
 
     Returns:
-        ``[3, H, W]`` float32 (float64 for float64).
+        ``[3, H, W]`` or, interleaved, ``[H, W, 3]``; H and W are halved (rounded down) by ``superpixel``.
     """
-    _method(cfa, method)
-    return run("demosaic", mosaic, (cfa, method), out)
+    _method(cfa, method, encode)
+    if layout not in ("planar", "interleaved"):
+        raise UsageError(f"layout {layout!r} is none of planar, interleaved.")
+    name = dtype_name(dtype) if dtype is not None else _result_dtype(mosaic)
+    return run("demosaic", mosaic, (cfa, method, encode, name, layout), out)
 
 
 def develop(
@@ -201,6 +235,7 @@ def develop(
     matrix: npt.ArrayLike,
     curve: npt.ArrayLike | torch.Tensor | None = None,
     method: str = "malvar",
+    encode: Literal["none", "sqrt"] = "none",
     dtype: Any = "uint8",
     out: Array | None = None,
 ) -> Array:
@@ -210,14 +245,14 @@ def develop(
         mosaic: ``[H, W]`` uint16 or float32, at least one CFA tile in each direction.
         clip: upper bound of the balanced mosaic, or None.
         matrix, curve, dtype: as in :func:`render`.
-        method: as in :func:`demosaic`.
+        method, encode: as in :func:`demosaic`.
 
     Returns:
-        ``[H, W, 3]``.
+        ``[H, W, 3]``; H and W are halved (rounded down) by method ``superpixel``.
     """
-    _method(cfa, method)
+    _method(cfa, method, encode)
     name = _picture_dtype(dtype, curve)
-    args = (cfa, *levels.check(cfa, black, white, gains), _clip(clip), _matrix(matrix), curve, method, name)
+    args = (cfa, *levels.check(cfa, black, white, gains), _clip(clip), _matrix(matrix), curve, method, encode, name)
     return run("develop", mosaic, args, out)
 
 
@@ -250,24 +285,30 @@ def _bayer(cfa: str, op: str) -> None:
         raise UsageError(f"{op} takes Bayer mosaics only, not the X-Trans pattern {cfa}.")
 
 
-def _method(cfa: str, method: str) -> None:
+def _method(cfa: str, method: str, encode: str) -> None:
     methods = demosaic_methods(cfa)
     if method not in methods:
         raise UsageError(f"demosaic method {method!r} does not exist for {cfa}; it has {', '.join(methods)}.")
+    if encode not in ("none", "sqrt"):
+        raise UsageError(f"encode {encode!r} is none of none, sqrt.")
+
+
+def _result_dtype(mosaic: Any) -> str:
+    return "float64" if dtype_name(getattr(mosaic, "dtype", "float32")) == "float64" else "float32"
 
 
 def _clip(clip: float | None) -> float:
     if clip is None:
         return math.inf
     value = float(clip)
-    if math.isnan(value):
+    if value != value:
         raise UsageError("clip must be a number or None, not NaN.")
     return value
 
 
 def _noise(gain: float, sigma: float, offset: float) -> tuple[float, float, float]:
     values = float(gain), float(sigma), float(offset)
-    if not (all(map(math.isfinite, values)) and values[0] > 0 and values[1] >= 0):
+    if not (all(abs(v) < math.inf for v in values) and values[0] > 0 and values[1] >= 0):
         raise UsageError(f"gain must be positive and sigma not negative, not {gain!r} and {sigma!r}.")
     return values
 

@@ -78,6 +78,16 @@ def _mosaic_size(shape: Shape, cfa: str) -> Shape:
     return shape
 
 
+def _demosaiced_shape(shape: Shape, cfa: str, method: str) -> Shape:
+    height, width = _mosaic_size(shape, cfa)
+    return (height // 2, width // 2) if method == "superpixel" else (height, width)
+
+
+def _rgb_shape(shape: Shape, args: Args) -> Shape:
+    size = _demosaiced_shape(shape, args[0], args[1])
+    return (3, *size) if args[4] == "planar" else (*size, 3)
+
+
 def _rendered_shape(shape: Shape, _: Args) -> Shape:
     if len(shape) != 3 or shape[0] != 3:
         raise _shape_error("rgb", "[3, H, W]", shape)
@@ -100,9 +110,14 @@ def _white_balance(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
 
 
 def _develop(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
-    cfa, black, white, gains, clip, matrix, curve, method, _ = args
+    cfa, black, white, gains, clip, matrix, curve, method, encode, _ = args
     level = levels.cells(cfa, black, white, gains)
-    module.develop(x, cfa, level.black, level.scale, clip, method, matrix, curve, out, how)
+    module.develop(x, cfa, level.black, level.scale, clip, method, encode, matrix, curve, out, how)
+
+
+def _demosaic(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
+    cfa, method, encode, _, layout = args
+    module.demosaic(x, cfa, method, encode, layout == "interleaved", out, how)
 
 
 _MOSAIC = ("uint16", "float32", "float64")
@@ -136,15 +151,17 @@ OPS: dict[str, Op] = {
     "demosaic": Op(
         "mosaic",
         _MOSAIC,
-        lambda shape, args: (3, *_mosaic_size(shape, args[0])),
-        lambda module, x, out, args, how: module.demosaic(x, *args, out, how),
+        _rgb_shape,
+        _demosaic,
+        dtype=3,
+        outputs=("float32", "float16", "float64"),
     ),
     "develop": Op(
         "mosaic",
         ("uint16", "float32"),
-        lambda shape, args: (*_mosaic_size(shape, args[0]), 3),
+        lambda shape, args: (*_demosaiced_shape(shape, args[0], args[7]), 3),
         _develop,
-        dtype=8,
+        dtype=9,
         outputs=_PICTURE,
         curve=6,
     ),

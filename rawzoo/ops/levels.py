@@ -31,7 +31,7 @@ def per_channel(name: str, value: float | Sequence[float], count: int) -> Values
         values = tuple(map(float, value)) if hasattr(value, "__len__") else (float(value),) * count  # type: ignore[arg-type]
     except (TypeError, ValueError):
         values = ()
-    if len(values) != count or not all(map(math.isfinite, values)):
+    if len(values) != count or not all(abs(v) < math.inf for v in values):
         raise UsageError(f"{name} must be {count} finite numbers, one for each channel, not {value!r}.")
     return values
 

@@ -13,11 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rawzoo.errors import UsageError
 from rawzoo.ops import reference
 from rawzoo.ops.dispatch import OPS, compute, dtype_name, expected
 from rawzoo.ops.levels import scales
 
 _UNIT = (1.0, 1.0, 1.0)
+#: The demosaic methods with a derivative.
+LINEAR_METHODS = ("bilinear", "malvar", "superpixel")
 
 
 @torch.library.custom_op("rawzoo::pack", mutates_args=())
@@ -52,8 +55,8 @@ def inverse_anscombe(y: Tensor, gain: float, sigma: float, offset: float, method
 
 
 @torch.library.custom_op("rawzoo::demosaic", mutates_args=())
-def demosaic(mosaic: Tensor, cfa: str, method: str) -> Tensor:
-    return compute("demosaic", mosaic, (cfa, method))
+def demosaic(mosaic: Tensor, cfa: str, method: str, encode: str, dtype: str, layout: str) -> Tensor:
+    return compute("demosaic", mosaic, (cfa, method, encode, dtype, layout))
 
 
 @torch.library.custom_op("rawzoo::develop", mutates_args=())
@@ -67,9 +70,10 @@ def develop(
     matrix: Sequence[float],
     curve: Tensor | None,
     method: str,
+    encode: str,
     dtype: str,
 ) -> Tensor:
-    return compute("develop", mosaic, (cfa, black, white, gains, clip, matrix, curve, method, dtype))
+    return compute("develop", mosaic, (cfa, black, white, gains, clip, matrix, curve, method, encode, dtype))
 
 
 @torch.library.custom_op("rawzoo::render", mutates_args=())
@@ -161,15 +165,32 @@ def _inverse_anscombe_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | Non
 
 
 def _save_demosaic(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch passes it
-    _, ctx.cfa, ctx.method = inputs
+    mosaic, ctx.cfa, ctx.method, encode, _, ctx.layout = inputs
+    ctx.shape, ctx.dtype = tuple(mosaic.shape), mosaic.dtype
+    if ctx.method not in LINEAR_METHODS or encode != "none":
+        raise UsageError(
+            f"demosaic has no derivative for method {ctx.method} with encode {encode}; use {', '.join(LINEAR_METHODS)} "
+            "with encode none, or torch.no_grad()."
+        )
 
 
 def _demosaic_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    return torch.ops.rawzoo.demosaic_adjoint(gradient, ctx.cfa, ctx.method), None, None
+    planes = gradient.permute(2, 0, 1) if ctx.layout == "interleaved" else gradient
+    planes = planes.to(ctx.dtype)
+    if ctx.method == "superpixel":
+        mosaic = reference.superpixel_adjoint(planes, ctx.cfa, ctx.shape)
+    else:
+        mosaic = torch.ops.rawzoo.demosaic_adjoint(planes, ctx.cfa, ctx.method)
+    return mosaic, None, None, None, None, None
+
+
+def _save_adjoint(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch passes it
+    _, ctx.cfa, ctx.method = inputs
 
 
 def _demosaic_adjoint_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    return torch.ops.rawzoo.demosaic(gradient, ctx.cfa, ctx.method), None, None
+    dtype = dtype_name(gradient.dtype)
+    return torch.ops.rawzoo.demosaic(gradient, ctx.cfa, ctx.method, "none", dtype, "planar"), None, None
 
 
 pack.register_autograd(_pack_backward, setup_context=_save_levels)
@@ -178,4 +199,4 @@ white_balance.register_autograd(_white_balance_backward, setup_context=_save_whi
 anscombe.register_autograd(_anscombe_backward, setup_context=_save_noise)
 inverse_anscombe.register_autograd(_inverse_anscombe_backward, setup_context=_save_inverse)
 demosaic.register_autograd(_demosaic_backward, setup_context=_save_demosaic)
-demosaic_adjoint.register_autograd(_demosaic_adjoint_backward, setup_context=_save_demosaic)
+demosaic_adjoint.register_autograd(_demosaic_adjoint_backward, setup_context=_save_adjoint)

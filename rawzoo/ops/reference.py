@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from rawzoo.ops import reference_bayer
 from rawzoo.ops.levels import cells
 from rawzoo.raw import cfa as cfa_patterns
 
@@ -101,11 +102,29 @@ def _extend(n: int, period: int, radius: int, device: torch.device) -> Tensor:
     return torch.where(i >= n, i - period, i)
 
 
-def demosaic(mosaic: Tensor, cfa: str, method: str) -> Tensor:
+def demosaic(
+    mosaic: Tensor, cfa: str, method: str, encode: str = "none", dtype: str | None = None, layout: str = "planar"
+) -> Tensor:
     x = _floating(mosaic)
+    if encode == "sqrt":
+        # By way of float64, for torch's own float32 root is not always the nearest.
+        x = torch.copysign(x.abs().to(torch.float64).sqrt().to(x.dtype), x)
+    rgb = _demosaic(x, cfa, method)
+    if encode == "sqrt":
+        rgb = rgb * rgb.abs()
+    rgb = rgb.to(getattr(torch, dtype)) if dtype else rgb
+    return rgb if layout == "planar" else rgb.permute(1, 2, 0).contiguous()
+
+
+def _demosaic(x: Tensor, cfa: str, method: str) -> Tensor:
     if cfa_patterns.period(cfa) == 6:
         return _demosaic_xtrans(x, cfa)
+    if method == "superpixel":
+        return _superpixel(x, cfa)
     h, w = x.shape
+    if method in reference_bayer.METHODS:
+        rows, columns = (_extend(n, 2, reference_bayer.RADIUS, x.device) for n in (h, w))
+        return reference_bayer.demosaic(x[rows][:, columns], cfa, method)
     extended = x[_extend(h, 2, 2, x.device)][:, _extend(w, 2, 2, x.device)]
 
     def at(dy: int, dx: int) -> Tensor:
@@ -129,6 +148,22 @@ def demosaic(mosaic: Tensor, cfa: str, method: str) -> Tensor:
     red = torch.where(at_red, x, torch.where(at_gr, beside, torch.where(at_gb, above, opposite)))
     blue = torch.where(at_blue, x, torch.where(at_gb, beside, torch.where(at_gr, above, opposite)))
     return torch.stack([red, torch.where(at_red | at_blue, green, x), blue])
+
+
+def _superpixel(x: Tensor, cfa: str) -> Tensor:
+    h, w = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
+    sites: list[list[Tensor]] = [[], [], []]
+    for i, color in enumerate(cfa_patterns.color_tile(cfa).ravel().tolist()):
+        sites[color].append(x[i // 2 : h : 2, i % 2 : w : 2])
+    return torch.stack([sites[0][0], 0.5 * (sites[1][0] + sites[1][1]), sites[2][0]])
+
+
+def superpixel_adjoint(gradient: Tensor, cfa: str, shape: Sequence[int]) -> Tensor:
+    """The transpose of superpixel demosaicing: ``[3, H/2, W/2]`` to a mosaic of ``shape``."""
+    cell = [gradient[c] * (0.5 if c == 1 else 1.0) for c in cfa_patterns.color_tile(cfa).ravel().tolist()]
+    rows = [torch.stack(cell[i : i + 2], dim=-1).flatten(-2) for i in (0, 2)]
+    mosaic = torch.stack(rows, dim=1).flatten(0, 1)
+    return torch.nn.functional.pad(mosaic, (0, shape[1] % 2, 0, shape[0] % 2))
 
 
 def _demosaic_xtrans(x: Tensor, cfa: str) -> Tensor:
@@ -230,10 +265,11 @@ def develop(
     matrix: Sequence[float],
     curve: Tensor | None,
     method: str,
+    encode: str,
     dtype: str,
 ) -> Tensor:
     balanced = white_balance(mosaic, cfa, black, white, gains, clip)
-    return _tone(demosaic(balanced, cfa, method), matrix, curve, dtype)
+    return _tone(demosaic(balanced, cfa, method, encode), matrix, curve, dtype)
 
 
 def render(rgb: Tensor, matrix: Sequence[float], curve: Tensor | None, dtype: str) -> Tensor:

@@ -30,9 +30,9 @@ def period(cfa: str) -> int:
     if cfa in BAYER_PATTERNS:
         return 2
     # LibRaw's own sanity bounds: nominally 8 red, 20 green, 8 blue cells.
-    if len(cfa) == 36 and not set(cfa) - set("RGB"):
-        if 6 <= cfa.count("R") <= 10 and 16 <= cfa.count("G") <= 24 and 6 <= cfa.count("B") <= 10:
-            return 6
+    red, green, blue = map(cfa.count, "RGB")
+    if len(cfa) == red + green + blue == 36 and 6 <= red <= 10 and 16 <= green <= 24 and 6 <= blue <= 10:
+        return 6
     raise UsageError(
         f"CFA pattern {cfa!r} is not one of {', '.join(BAYER_PATTERNS)} nor 36 letters of an X-Trans tile."
     )

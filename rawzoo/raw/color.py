@@ -165,7 +165,7 @@ def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.fl
     """Camera RGB of the light that a white balance choice stands for, green = 1, and what was used, in words.
 
     Args:
-        choice: ``as-shot`` (daylight, then grey-world, where the file says nothing), ``daylight``, ``grey-world``,
+        choice: ``as-shot`` (grey-world where the file says nothing), ``daylight``, ``grey-world``,
             a temperature in kelvin with an optional tint (``5200`` or ``5200,+8``), or three gains ``R,G,B``.
 
     Raises:
@@ -177,8 +177,6 @@ def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.fl
     if choice == "as-shot":
         if raw.as_shot_neutral is not None:
             return _green_one(raw.as_shot_neutral), "as shot"
-        if raw.daylight_neutral is not None:
-            return _green_one(raw.daylight_neutral), "daylight (the file has no white balance)"
         return grey_world_neutral(raw), "grey-world (the file has no white balance)"
     if choice == "daylight":
         if raw.daylight_neutral is not None:

@@ -105,9 +105,9 @@ def test_doctor_finds_what_is_broken(run, install, monkeypatch, tmp_path):
     install("broken-zoo", "raise RuntimeError('no luck')")
     (tmp_path / "file").touch()
     monkeypatch.setenv("RAWZOO_CACHE", str(tmp_path / "file" / "cache"))
-    monkeypatch.setitem(sys.modules, "exifread", None)
+    monkeypatch.setitem(sys.modules, "pooch", None)
     text = run("doctor", status=1)
-    assert "Broken: version ExifRead, plugin plugin, cache weights." in text
+    assert "Broken: version pooch, plugin plugin, cache weights." in text
     assert "import failed: RuntimeError: no luck" in text
     report = json.loads(run("doctor", "--json", status=1))
     assert not report["ok"]

@@ -1,0 +1,132 @@
+#include "kernels/bayer_cpu.h"
+
+#include <algorithm>
+#include <memory>
+#include <new>
+
+#include "kernels/formulas.h"
+#include "kernels/parallel.h"
+#include "kernels/rows.h"
+
+namespace rawzoo::cpu {
+namespace {
+
+DemosaicTile tile_function(Method method) {
+  switch (method) {
+    case Method::hamilton_adams:
+      return rows().hamilton_adams;
+    case Method::menon:
+      return rows().menon;
+    case Method::rcd:
+      return rows().rcd;
+    case Method::gbtf:
+      return rows().gbtf;
+    case Method::malvar:
+      return rows().malvar;
+    default:
+      return rows().bilinear;
+  }
+}
+
+// One worker's tile: feeds it with rows of the mosaic and hands on what it makes.
+struct TileWorker {
+  const Input& mosaic;
+  const Pattern& pattern;
+  const Levels& levels;
+  const float clip;
+  const Encode encode;
+  const TakeRow& take;
+  int64_t x = 0, y = 0, width = 0;  // of the tile, in pixels
+
+  static void load_row(void* context, int64_t row, float* x_sites, float* g_sites) {
+    static_cast<TileWorker*>(context)->load(row, x_sites, g_sites);
+  }
+  static void take_row(void* context, int64_t row, const BayerRow& result) {
+    static_cast<TileWorker*>(context)->give(row, result);
+  }
+
+  // Column parity of the red and blue sites of row y of the image.
+  int x_parity(int64_t row) const { return pattern.color[2 * (row & 1)] == 1 ? 1 : 0; }
+
+  void load(int64_t row, float* x_sites, float* g_sites) const {
+    row = mirror(y + row, mosaic.height);
+    float* const columns[2] = {x_parity(row) ? g_sites : x_sites, x_parity(row) ? x_sites : g_sites};
+    const int64_t begin = x - 2 * kHaloPairs, end = x + (width + 1) / 2 * 2 + 2 * kHaloPairs;
+    const int64_t first = std::max<int64_t>(begin, 0), last = std::min(end, mosaic.width);
+    float black[2], scale[2];
+    for (int i = 0; i < 2; ++i) {
+      black[i] = levels.black[2 * (row & 1) + i];
+      scale[i] = levels.scale[2 * (row & 1) + i];
+    }
+    const char* in = static_cast<const char*>(mosaic.data) + (row * mosaic.row_stride + first) * size_of(mosaic.type);
+    const int64_t offset = (first - x) / 2;
+    rows().split(in, mosaic.type, last - first, black, scale, clip, columns[0] + offset, columns[1] + offset);
+    if (encode == Encode::sqrt) {
+      rows().encode_sqrt(columns[0] + offset, (last - first + 1) / 2);
+      rows().encode_sqrt(columns[1] + offset, (last - first) / 2);
+    }
+    const auto at = [&](int64_t column) -> float& {
+      const int64_t from_begin = column - begin;
+      return columns[from_begin & 1][from_begin / 2 - kHaloPairs];
+    };
+    for (int64_t column = begin; column < first; ++column) at(column) = at(mirror(column, mosaic.width));
+    for (int64_t column = last; column < end; ++column) at(column) = at(mirror(column, mosaic.width));
+  }
+
+  void give(int64_t row, const BayerRow& result) const {
+    alignas(64) float buffer[3][2 * kTilePairs];
+    const int own = pattern.color[2 * ((y + row) & 1) + x_parity(y + row)];
+    const int64_t pairs = (width + 1) / 2;
+    const auto merge = [&](const float* x_sites, const float* g_sites, float* out) {
+      if (x_parity(y + row))
+        rows().interleave(g_sites, x_sites, pairs, out);
+      else
+        rows().interleave(x_sites, g_sites, pairs, out);
+      if (encode == Encode::sqrt) rows().decode_sqrt(out, 2 * pairs);
+    };
+    merge(result.x, result.g_own, buffer[own]);
+    merge(result.x_green, result.g, buffer[1]);
+    merge(result.x_opposite, result.g_opposite, buffer[2 - own]);
+    const float* rgb[3] = {buffer[0], buffer[1], buffer[2]};
+    take(y + row, x, width, rgb);
+  }
+};
+
+int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+}  // namespace
+
+void demosaic_tiles(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
+                    Method method, Encode encode, const TakeRow& take) {
+  // Tiles alike in size, so that the last is not so small that what continues it lies in another.
+  const int64_t across = divide_up(mosaic.width, 2 * kTilePairs);
+  const int64_t width = divide_up(divide_up(mosaic.width, across), 2) * 2;
+  const int64_t bands = std::max(divide_up(mosaic.height, kTileRows),
+                                 std::min<int64_t>(2 * run.threads, divide_up(mosaic.height, 64)));
+  const int64_t height = divide_up(divide_up(mosaic.height, bands), 2) * 2;
+  const int64_t down = divide_up(mosaic.height, height);
+  const DemosaicTile function = tile_function(method);
+  parallel(across * down, 1, run.threads, [&](Strips& strips) {
+    constexpr std::align_val_t alignment{64};
+    const auto release = [](float* p) { ::operator delete[](p, alignment); };
+    const std::unique_ptr<float[], decltype(release)> scratch(
+        static_cast<float*>(::operator new[](size_t{4} * kTileScratch, alignment)), release);
+    TileWorker worker{mosaic, pattern, levels, clip, encode, take};
+    for (int64_t i, end; strips.next(i, end);) {
+      worker.x = i % across * width;
+      worker.y = i / across * height;
+      worker.width = std::min(width, mosaic.width - worker.x);
+      BayerTile tile{};
+      tile.rows = std::min(height, mosaic.height - worker.y);
+      tile.pairs = (worker.width + 1) / 2;
+      tile.x_parity = worker.x_parity(worker.y);
+      tile.context = &worker;
+      tile.load = TileWorker::load_row;
+      tile.take = TileWorker::take_row;
+      function(tile, scratch.get());
+    }
+    rows().settle();
+  });
+}
+
+}  // namespace rawzoo::cpu

@@ -1,0 +1,38 @@
+// Bayer demosaicing on the CPU. An image is made in tiles; in each, rows run through the stages of the
+// method, and each stage keeps in a ring only the rows that later ones still read, so that all stays in the L2 cache.
+//
+// A row is split by colour: `x` holds the sites with red or blue, `g` those with green, each with index k for the pair of
+// pixels 2k, 2k + 1. Beyond the image its mirror image continues; nothing past this header knows about edges.
+#pragma once
+
+#include "kernels/types.h"
+
+namespace rawzoo {
+
+constexpr int kTilePairs = 512;  // half the width of a tile
+constexpr int kTileRows = 384;
+constexpr int kHaloPairs = 8;  // readable pairs beyond both ends of a row, and half the readable rows
+constexpr int kTilePitch = kTilePairs + 2 * 16;
+
+struct BayerTile {
+  int64_t rows, pairs;  // size of the tile; pairs <= kTilePairs
+  int x_parity;         // column parity of the red and blue sites in row 0; the other in odd rows
+  void* context;
+  // Fills pairs [-kHaloPairs, pairs + kHaloPairs) of row y, which may lie 2 * kHaloPairs outside.
+  void (*load)(void* context, int64_t y, float* x, float* g);
+  // Takes row y: at x and at g sites the colour of the row's x sites, green, and the opposite colour.
+  void (*take)(void* context, int64_t y, const struct BayerRow&);
+};
+
+struct BayerRow {
+  const float *x, *x_green, *x_opposite;
+  const float *g_own, *g, *g_opposite;
+};
+
+// Floats of memory that any of the functions below needs, 64-byte aligned.
+constexpr int kTileScratch = 128 * kTilePitch;
+using DemosaicTile = void (*)(const BayerTile&, float* scratch);
+
+#define RAWZOO_TILE_METHODS(each) each(bilinear) each(malvar) each(gbtf) each(hamilton_adams) each(menon) each(rcd)
+
+}  // namespace rawzoo
