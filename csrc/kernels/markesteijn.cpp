@@ -120,7 +120,7 @@ class Block {
       for (int k = 0; k < kPeriods; ++k) out[k] = balance(line[6 * k + p], b, s, clip);
       if (!job_.root) continue;
       RAWZOO_INDEPENDENT
-      for (int k = 0; k < kPeriods; ++k) out[k] = encode_root(out[k]);
+      for (int k = 0; k < kPeriods; ++k) out[k] = encode_sqrt(out[k]);
     }
   }
 
@@ -380,7 +380,7 @@ class Block {
       }
       if (job_.root) {
         RAWZOO_INDEPENDENT
-        for (int k = 0; k < kXTransBlock; ++k) line[k] = decode_root(line[k]);
+        for (int k = 0; k < kXTransBlock; ++k) line[k] = decode_sqrt(line[k]);
       }
       rgb[c] = line;
     }

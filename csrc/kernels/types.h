@@ -48,6 +48,16 @@ enum class Inverse { algebraic, asymptotic, exact };
 struct Noise {
   float gain, sigma, offset;
 };
+// The same for each element.
+struct NoiseMap {
+  const float *gain, *sigma, *offset;
+};
+
+// Adjacent values of equal noise, `length` of them, and so on for `count` such runs, each with its own.
+struct Channels {
+  int64_t count, length;
+  const Noise* noise;
+};
 
 // Linear RGB to picture: matrix, then (integers only) clamp to 0..1, curve, scale to the full integer range.
 struct Tone {

@@ -5,6 +5,7 @@
 // (0, 0), so that a site has coordinates -1, 0, 1 in either direction.
 #pragma once
 
+#include "kernels/bayer_formulas.h"  // encode_sqrt
 #include "kernels/formulas.h"
 
 namespace rawzoo {
@@ -73,7 +74,6 @@ RAWZOO_INLINE float green_diagonal(float near, float far, float own, float befor
 RAWZOO_INLINE float least(float a, float b) { return b < a ? b : a; }
 RAWZOO_INLINE float most(float a, float b) { return b > a ? b : a; }
 RAWZOO_INLINE float bounded(float v, float low, float high) { return v < low ? low : v > high ? high : v; }
-RAWZOO_INLINE float square(float v) { return v * v; }
 RAWZOO_INLINE float distance(float a, float b) { return fabsf(a - b); }
 
 // How far the interpolation of a pair is from a straight line in colour difference.
@@ -90,8 +90,5 @@ RAWZOO_INLINE float weight_of(float sum) {
   sum += kLeastEnergy;
   return 1.0f / (sum * sqrtf(sum));
 }
-
-RAWZOO_INLINE float encode_root(float v) { return v < 0.0f ? -sqrtf(-v) : sqrtf(v); }
-RAWZOO_INLINE float decode_root(float v) { return v * fabsf(v); }
 
 }  // namespace rawzoo
