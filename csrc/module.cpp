@@ -147,8 +147,13 @@ Method parse_method(const std::string& method, const Pattern& pattern) {
   if ((method == "markesteijn" || method == "markesteijn-1") && find_solitary(pattern, &row, &column))
     return method == "markesteijn" ? Method::markesteijn : Method::markesteijn_1;
   static const std::map<std::string, Method> bayer = {
-      {"bilinear", Method::bilinear}, {"malvar", Method::malvar}, {"superpixel", Method::superpixel},
-      {"hamilton-adams", Method::hamilton_adams}, {"menon", Method::menon}, {"rcd", Method::rcd}, {"gbtf", Method::gbtf},
+      {"bilinear", Method::bilinear},
+      {"malvar", Method::malvar},
+      {"superpixel", Method::superpixel},
+      {"hamilton-adams", Method::hamilton_adams},
+      {"menon", Method::menon},
+      {"rcd", Method::rcd},
+      {"gbtf", Method::gbtf},
   };
   const auto found = bayer.find(method);
   if (found == bayer.end() || (pattern.period == 6 && found->second != Method::bilinear))

@@ -24,7 +24,7 @@ SPACES = ("srgb", "display-p3", "rec2020-linear", "camera")
 TONES = ("natural", "none")
 
 #: The demosaicers used when no model is named.
-DEFAULT_DEVELOPER = {2: "malvar", 6: "bilinear"}
+DEFAULT_DEVELOPER = {2: "gbtf", 6: "markesteijn"}
 
 _STRIP_ROWS = 128
 
@@ -111,11 +111,11 @@ def develop(
     if dtype == "float32" and look.space != "camera":
         matrix = matrix * 2.0 ** (raw.baseline_exposure + look.exposure) / min(gains)
 
-    fused = _fused_method(raw, model)
+    fused = _fused_options(raw, model)
     if fused is not None:
         assert raw.cfa is not None
         picture = ops.develop(
-            raw.mosaic, raw.cfa, raw.black_level, raw.white_level, gains, clip, matrix, curve, method=fused, dtype=dtype
+            raw.mosaic, raw.cfa, raw.black_level, raw.white_level, gains, clip, matrix, curve, dtype=dtype, **fused
         )
     else:
         picture = np.empty((raw.height, raw.width, 3), dtype)
@@ -231,14 +231,14 @@ def _card(raw: RawImage, model: str | Predictor | None) -> ModelCard:
     return card
 
 
-def _fused_method(raw: RawImage, model: str | Predictor | None) -> str | None:
-    """Method of the fused op, which needs no torch, when the model is one of rawzoo's own demosaicers."""
+def _fused_options(raw: RawImage, model: str | Predictor | None) -> dict[str, Any] | None:
+    """Method and encoding for the fused op, which needs no torch, when the model is one of rawzoo's own demosaicers."""
     from rawzoo.zoo.classical import ARCHITECTURE
 
     if raw.cfa is None:
         return None
     card = _card(raw, model)
-    return str(card.config["method"]) if card.architecture == ARCHITECTURE else None
+    return dict(card.config) if card.architecture == ARCHITECTURE else None
 
 
 def prepare(model: str, *, device: str = "cpu", dtype: str | None = None, tile: int | None = None) -> str | Predictor:

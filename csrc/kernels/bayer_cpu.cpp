@@ -101,8 +101,8 @@ void demosaic_tiles(const Execution& run, const Input& mosaic, const Pattern& pa
   // Tiles alike in size, so that the last is not so small that what continues it lies in another.
   const int64_t across = divide_up(mosaic.width, 2 * kTilePairs);
   const int64_t width = divide_up(divide_up(mosaic.width, across), 2) * 2;
-  const int64_t bands = std::max(divide_up(mosaic.height, kTileRows),
-                                 std::min<int64_t>(2 * run.threads, divide_up(mosaic.height, 64)));
+  const int64_t bands =
+      std::max(divide_up(mosaic.height, kTileRows), std::min<int64_t>(2 * run.threads, divide_up(mosaic.height, 64)));
   const int64_t height = divide_up(divide_up(mosaic.height, bands), 2) * 2;
   const int64_t down = divide_up(mosaic.height, height);
   const DemosaicTile function = tile_function(method);

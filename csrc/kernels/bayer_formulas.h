@@ -1,7 +1,7 @@
 // The arithmetic of the edge-directed Bayer methods, one sample at a time, shared by CPU and CUDA.
 //
-// As in formulas.h, an estimate is always a mean of samples of its own colour plus differences that are exactly zero where
-// the colour is constant, so that a constant colour comes back exactly.
+// As in formulas.h, an estimate is always a mean of samples of its own colour plus differences that are exactly zero
+// where the colour is constant, so that a constant colour comes back exactly.
 #pragma once
 
 #include "kernels/formulas.h"
@@ -40,8 +40,8 @@ RAWZOO_INLINE float gbtf_weight(float h, float v) {
 RAWZOO_INLINE float gbtf_green(float c, float near, float far, float third) {
   return (0.5f * near + 0.0625f * (third - near)) + 0.25f * (2.0f * c - far);
 }
-// The opposite colour at a red or blue site: sums over the four diagonal neighbours of that colour, of green there, and of
-// green minus colour; and of the latter over the eight sites a knight's long move (1, 3) away.
+// The opposite colour at a red or blue site: sums over the four diagonal neighbours of that colour, of green there, and
+// of green minus colour; and of the latter over the eight sites a knight's long move (1, 3) away.
 RAWZOO_INLINE float gbtf_opposite(float green, float opposite4, float green4, float difference4, float difference8) {
   return 0.25f * opposite4 + ((green - 0.25f * green4) - 0.03125f * (2.0f * difference4 - difference8));
 }
@@ -50,8 +50,8 @@ RAWZOO_INLINE float along(float green, float colors, float greens) {
   return 0.5f * colors + 0.5f * (2.0f * green - greens);
 }
 
-// Menon, Andriani and Calvagno 2007 (DDFAPD). Means of three along the chosen direction, at a red or blue site: green, where
-// `beside` is the sum over both sides of its colour minus green;
+// Menon, Andriani and Calvagno 2007 (DDFAPD). Means of three along the chosen direction, at a red or blue site: green,
+// where `beside` is the sum over both sides of its colour minus green;
 RAWZOO_INLINE float menon_green(float own, float green, float beside) {
   return green + (2.0f * (own - green) - beside) / 3.0f;
 }
@@ -77,7 +77,8 @@ RAWZOO_INLINE float rcd_decided(float share, float four) {
   const float mean = 0.25f * four;
   return fabsf(0.5f - share) < fabsf(0.5f - mean) ? mean : share;
 }
-// One of the four ways to green: the gradient there, and the green beside, corrected by the ratio of low-passed samples.
+// One of the four ways to green: the gradient there, and the green beside, corrected by the ratio of low-passed
+// samples.
 RAWZOO_INLINE float rcd_green_gradient(float c0, float c1, float c2, float c3, float c4, float behind) {
   return kRcdEpsilon + ((fabsf(c1 - behind) + fabsf(c0 - c2)) + (fabsf(c1 - c3) + fabsf(c2 - c4)));
 }

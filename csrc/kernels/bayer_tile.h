@@ -1,8 +1,8 @@
 // Bayer demosaicing on the CPU. An image is made in tiles; in each, rows run through the stages of the
 // method, and each stage keeps in a ring only the rows that later ones still read, so that all stays in the L2 cache.
 //
-// A row is split by colour: `x` holds the sites with red or blue, `g` those with green, each with index k for the pair of
-// pixels 2k, 2k + 1. Beyond the image its mirror image continues; nothing past this header knows about edges.
+// A row is split by colour: `x` holds the sites with red or blue, `g` those with green, each with index k for the pair
+// of pixels 2k, 2k + 1. Beyond the image its mirror image continues; nothing past this header knows about edges.
 #pragma once
 
 #include "kernels/types.h"

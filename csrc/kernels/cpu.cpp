@@ -14,7 +14,8 @@ namespace rawzoo::cpu {
 namespace {
 
 // The rows of an X-Trans mosaic nearest to where a worker is: balanced, split by column phase, continued beyond both
-// ends. A row is made when first asked for and stays until another takes its slot; rows closer than kSlots never share one.
+// ends. A row is made when first asked for and stays until another takes its slot; rows closer than kSlots never share
+// one.
 class RowRing {
  public:
   RowRing(const Input& mosaic, const Levels& levels, float clip, Encode encode)
@@ -143,7 +144,8 @@ void superpixel_row(const Input& mosaic, const Pattern& pattern, const std::vect
     const float* greens[2] = {};
     for (int row = 0; row < 2; ++row) {
       const char* in = static_cast<const char*>(row_of(mosaic, 0, 2 * y + row)) + 2 * x * size_of(mosaic.type);
-      rows().split(in, mosaic.type, 2 * n, levels[row].black, levels[row].scale, clip, cell[2 * row], cell[2 * row + 1]);
+      rows().split(in, mosaic.type, 2 * n, levels[row].black, levels[row].scale, clip, cell[2 * row],
+                   cell[2 * row + 1]);
     }
     for (int i = 0; i < 4; ++i) {
       if (encode == Encode::sqrt) rows().encode_sqrt(cell[i], n);

@@ -1,5 +1,5 @@
-// Gradient-based threshold-free demosaicing, in a soft form: both directions are blended at each site, by the squares of
-// the changes of the colour difference over 5x5, instead of halves of each direction by their own windows.
+// Gradient-based threshold-free demosaicing, in a soft form: both directions are blended at each site, by the squares
+// of the changes of the colour difference over 5x5, instead of halves of each direction by their own windows.
 #include "kernels/bayer_stages.h"
 
 namespace rawzoo {
@@ -9,7 +9,7 @@ struct Gbtf {
   const BayerTile& tile;
   Arena arena;
   Mosaic m;
-  Ring vertical_x, vertical_g;      // differences along columns
+  Ring vertical_x, vertical_g;              // differences along columns
   Ring sum_h_x, sum_h_g, sum_v_x, sum_v_g;  // changes, summed over five columns
   Ring weight_g;
   Ring green, difference;  // at x sites
@@ -96,12 +96,13 @@ struct Gbtf {
     weigh(sum_h_g, sum_h_x, sum_v_g, sum_v_x, y, tile.pairs, weight_g[y]);
     const Parity p = m.parity(y);
     const float *x = m.x[y], *g = m.g[y], *w = weight_x;
-    const float *n1 = m.g[y - 1], *s1 = m.g[y + 1], *n2 = m.x[y - 2], *s2 = m.x[y + 2], *n3 = m.g[y - 3], *s3 = m.g[y + 3];
+    const float *n1 = m.g[y - 1], *s1 = m.g[y + 1], *n2 = m.x[y - 2], *s2 = m.x[y + 2], *n3 = m.g[y - 3],
+                *s3 = m.g[y + 3];
     float *out = green[y], *minus = difference[y];
     RAWZOO_INDEPENDENT
     for (int64_t k = -3; k < tile.pairs + 3; ++k) {
-      const float h = gbtf_green(x[k], g[k + p.left] + g[k + p.right], x[k - 1] + x[k + 1],
-                                 g[k + p.left - 1] + g[k + p.right + 1]);
+      const float h =
+          gbtf_green(x[k], g[k + p.left] + g[k + p.right], x[k - 1] + x[k + 1], g[k + p.left - 1] + g[k + p.right + 1]);
       const float v = gbtf_green(x[k], n1[k] + s1[k], n2[k] + s2[k], n3[k] + s3[k]);
       out[k] = blend(w[k], h, v);
       minus[k] = out[k] - x[k];
@@ -131,9 +132,10 @@ struct Gbtf {
     for (int64_t k = 0; k < tile.pairs; ++k) {
       const int64_t w = k + p.g_left, e = k + p.g_right;
       const float greens_h = green_x[w] + green_x[e], greens_v = green_n[k] + green_s[k];
-      g_own[k] = blend(weight[k], along(g[k], x[w] + x[e], greens_h), along(g[k], opposite_n[k] + opposite_s[k], greens_v));
-      g_opposite[k] =
-          blend(weight[k], along(g[k], opposite_x[w] + opposite_x[e], greens_h), along(g[k], x_n[k] + x_s[k], greens_v));
+      g_own[k] =
+          blend(weight[k], along(g[k], x[w] + x[e], greens_h), along(g[k], opposite_n[k] + opposite_s[k], greens_v));
+      g_opposite[k] = blend(weight[k], along(g[k], opposite_x[w] + opposite_x[e], greens_h),
+                            along(g[k], x_n[k] + x_s[k], greens_v));
     }
     tile.take(tile.context, y, {x, green_x, opposite_x, g_own, g, g_opposite});
   }

@@ -1,5 +1,6 @@
-// Edge-aware demosaicing after Hamilton and Adams (US patent 5,629,734, expired): green along the direction that changes
-// less, here blended by how much each changes, then red and blue by bilinear interpolation of colour differences.
+// Edge-aware demosaicing after Hamilton and Adams (US patent 5,629,734, expired): green along the direction that
+// changes less, here blended by how much each changes, then red and blue by bilinear interpolation of colour
+// differences.
 #include "kernels/bayer_stages.h"
 
 namespace rawzoo {
@@ -29,7 +30,8 @@ struct HamiltonAdams {
     for (int64_t k = -1; k < tile.pairs + 1; ++k) {
       const float west = g[k + p.left], east = g[k + p.right];
       const float far_h = x[k - 1] + x[k + 1], far_v = n2[k] + s2[k];
-      const float w = weight_of(hamilton_adams_change(west, east, x[k], far_h), hamilton_adams_change(n[k], s[k], x[k], far_v));
+      const float w =
+          weight_of(hamilton_adams_change(west, east, x[k], far_h), hamilton_adams_change(n[k], s[k], x[k], far_v));
       out[k] = blend(w, hamilton_adams(west + east, x[k], far_h), hamilton_adams(n[k] + s[k], x[k], far_v));
     }
   }

@@ -66,8 +66,8 @@ struct Rcd {
     const float *x = m.x[y], *g = m.g[y];
     RAWZOO_INDEPENDENT
     for (int64_t k = -5; k < tile.pairs + 5; ++k) {
-      horizontal_x[k] = rcd_square(x[k], g[k + p.left] + g[k + p.right], x[k - 1] + x[k + 1],
-                                   g[k + p.left - 1] + g[k + p.right + 1]);
+      horizontal_x[k] =
+          rcd_square(x[k], g[k + p.left] + g[k + p.right], x[k - 1] + x[k + 1], g[k + p.left - 1] + g[k + p.right + 1]);
       horizontal_g[k] = rcd_square(g[k], x[k + p.g_left] + x[k + p.g_right], g[k - 1] + g[k + 1],
                                    x[k + p.g_left - 1] + x[k + p.g_right + 1]);
     }
@@ -98,10 +98,10 @@ struct Rcd {
       const float south = rcd_green_gradient(c, s1[k], s2[k], s3[k], s4[k], n1[k]);
       const float west = rcd_green_gradient(c, g[w], x[k - 1], g[w - 1], x[k - 2], g[e]);
       const float east = rcd_green_gradient(c, g[e], x[k + 1], g[e + 1], x[k + 2], g[w]);
-      const float v = blend(south / (north + south), rcd_green(n1[k], low_0[k], low_n[k]),
-                            rcd_green(s1[k], low_0[k], low_s[k]));
-      const float h = blend(east / (west + east), rcd_green(g[w], low_0[k], low_0[k - 1]),
-                            rcd_green(g[e], low_0[k], low_0[k + 1]));
+      const float v =
+          blend(south / (north + south), rcd_green(n1[k], low_0[k], low_n[k]), rcd_green(s1[k], low_0[k], low_s[k]));
+      const float h =
+          blend(east / (west + east), rcd_green(g[w], low_0[k], low_0[k - 1]), rcd_green(g[e], low_0[k], low_0[k + 1]));
       const float four = (share_n[w] + share_n[e]) + (share_s[w] + share_s[e]);
       out[k] = blend(rcd_decided(share[k], four), h, v);
     }

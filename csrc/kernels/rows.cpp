@@ -407,13 +407,34 @@ void add_weighted(const float* in, int64_t n, const float* weight, float* sum) {
 void RAWZOO_FOR_ISA(markesteijn_block)(const XTransBlock&, float* scratch);
 extern const Rows RAWZOO_FOR_ISA(rows);
 const Rows RAWZOO_FOR_ISA(rows) = {
-    RAWZOO_STRING(RAWZOO_ISA), balance_any, split_any, interleave, interleave3, encode_row, decode_row, stream, settle,
-    merge_row, load_any, store_any,
+    RAWZOO_STRING(RAWZOO_ISA),
+    balance_any,
+    split_any,
+    interleave,
+    interleave3,
+    encode_row,
+    decode_row,
+    stream,
+    settle,
+    merge_row,
+    load_any,
+    store_any,
 #define RAWZOO_EACH(name) RAWZOO_CONCAT(name##_tile_, RAWZOO_ISA),
     RAWZOO_TILE_METHODS(RAWZOO_EACH)
 #undef RAWZOO_EACH
-    weighted_mean, tone_u8, tone_u16, tone_f32, RAWZOO_FOR_ISA(markesteijn_block), anscombe_row, inverse_anscombe_row,
-    anscombe_map, inverse_anscombe_map, every, outliers, accumulate, add_weighted,
+    weighted_mean,
+    tone_u8,
+    tone_u16,
+    tone_f32,
+    RAWZOO_FOR_ISA(markesteijn_block),
+    anscombe_row,
+    inverse_anscombe_row,
+    anscombe_map,
+    inverse_anscombe_map,
+    every,
+    outliers,
+    accumulate,
+    add_weighted,
 };
 
 }  // namespace rawzoo

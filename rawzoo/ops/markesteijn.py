@@ -60,11 +60,9 @@ class _Sites:
     """A mosaic, and which of its sites are what."""
 
     def __init__(self, cfa: str, extended: Tensor, margin: int) -> None:
-        row, column = cfa_patterns.xtrans_origin(cfa)
+        row, column = (2 - i for i in cfa_patterns.xtrans_phase(cfa))  # of a solitary green
         self.x = extended
-        rows, columns = (
-            torch.arange(-margin, n - margin, device=extended.device) for n in extended.shape
-        )
+        rows, columns = (torch.arange(-margin, n - margin, device=extended.device) for n in extended.shape)
         colors = torch.as_tensor(cfa_patterns.color_tile(cfa), device=extended.device)
         self.color = colors[(rows % 6)[:, None], (columns % 6)[None, :]]
         self.in_y = ((rows - row + 1) % 3 - 1)[:, None]

@@ -1,4 +1,4 @@
-"""The edge-directed Bayer methods in plain torch; the arithmetic of csrc/kernels/bayer_formulas.h, in the same order."""
+"""The edge-directed Bayer methods in plain torch: the arithmetic of csrc/kernels/bayer_formulas.h in the same order."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def gbtf(m: Tensor, at_green: Tensor) -> Planes:
         difference = sums(m, 2) + 2 * (m - sums(m, 1))
         change = (_at(difference, -dy, -dx) - _at(difference, dy, dx)).abs()
         for around in (_h, _v):
-            change = ((around(change, 2) + change) + around(change, 1))
+            change = (around(change, 2) + change) + around(change, 1)
         return change * change + 1e-8
 
     def candidate(sums: Sums) -> Tensor:
@@ -77,14 +77,14 @@ def gbtf(m: Tensor, at_green: Tensor) -> Planes:
     difference = green - m
     n3, s3 = _at(difference, -3, 0), _at(difference, 3, 0)
     far = (_h(_at(difference, -1, 0), 3) + _h(_at(difference, 1, 0), 3)) + (_h(n3, 1) + _h(s3, 1))
-    opposite = 0.25 * _corners(m) + (
-        (green - 0.25 * _corners(green)) - 0.03125 * (2 * _corners(difference) - far)
-    )
+    opposite = 0.25 * _corners(m) + ((green - 0.25 * _corners(green)) - 0.03125 * (2 * _corners(difference) - far))
     own, other = _directed(m, green, opposite, lambda h, v: _blend(w, h, v))
     return green, torch.where(at_green, own, m), torch.where(at_green, other, opposite)
 
 
-def _directed(m: Tensor, green: Tensor, opposite: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def _directed(
+    m: Tensor, green: Tensor, opposite: Tensor, choose: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
     """Both colours at green sites, from estimates along the row and along the column."""
     greens_h, greens_v = _h(green, 1), _v(green, 1)
     own = choose(_along(m, _h(m, 1), greens_h), _along(m, _v(opposite, 1), greens_v))
@@ -113,9 +113,7 @@ def menon(m: Tensor, at_green: Tensor) -> Planes:
 
     green = torch.where(rows, green_h, green_v)
     row, column = colors(green)
-    opposite = torch.where(
-        rows, _along(m, _h(column, 1), _h(row, 1)), _along(m, _v(row, 1), _v(column, 1))
-    )
+    opposite = torch.where(rows, _along(m, _h(column, 1), _h(row, 1)), _along(m, _v(row, 1), _v(column, 1)))
     beside = torch.where(rows, _h(row - m, 1), _v(column - m, 1))
     green = green + (2 * (m - green) - beside) / 3
     row, column = colors(green)
@@ -152,9 +150,7 @@ def rcd(m: Tensor, at_green: Tensor) -> Planes:
     def green_along(one: tuple[int, int], two: tuple[int, int]) -> Tensor:
         def gradient(d: tuple[int, int], back: tuple[int, int]) -> Tensor:
             c1, c2, c3, c4 = (go(m, d, n) for n in (1, 2, 3, 4))
-            return _EPSILON + (
-                ((c1 - go(m, back, 1)).abs() + (m - c2).abs()) + ((c1 - c3).abs() + (c2 - c4).abs())
-            )
+            return _EPSILON + (((c1 - go(m, back, 1)).abs() + (m - c2).abs()) + ((c1 - c3).abs() + (c2 - c4).abs()))
 
         def estimate(d: tuple[int, int]) -> Tensor:
             low2 = go(low, d, 2)

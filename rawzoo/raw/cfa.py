@@ -70,16 +70,14 @@ def shift(cfa: str, rows: int, columns: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def xtrans_origin(cfa: str) -> tuple[int, int]:
-    """Row and column, 0 to 2, of the first solitary green: the one in each 3x3 whose four neighbours are red or blue.
+def xtrans_phase(cfa: str) -> tuple[int, int]:
+    """Row and column, 0 to 5, of :data:`XTRANS_PATTERN` at which the pattern starts.
 
     Raises:
-        UsageError: the pattern is not Fujifilm's tile in some phase.
+        UsageError: the pattern is not that tile in any phase.
     """
-    for rows in range(3):
-        for columns in range(3):
-            # The tile of XTRANS_PATTERN has its first solitary green at (2, 2).
-            for half in (0, 3):
-                if cfa == shift(XTRANS_PATTERN, 2 - rows + half, 2 - columns):
-                    return rows, columns
+    for rows in range(6):
+        for columns in range(6):
+            if cfa == shift(XTRANS_PATTERN, rows, columns):
+                return rows, columns
     raise UsageError(f"CFA pattern {cfa} is not the X-Trans tile in any phase.")

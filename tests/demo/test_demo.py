@@ -13,6 +13,8 @@ from rawzoo.scene import render_scene
 from rawzoo.zoo import registry
 from rawzoo.zoo.card import ModelCard
 
+CLASSICAL = ("bilinear", "gbtf", "hamilton-adams", "malvar", "menon", "rcd")
+
 
 @pytest.fixture(scope="module")
 def scene():
@@ -102,12 +104,12 @@ def test_pictures_are_those_of_the_file_and_better_methods_are_closer_to_the_tru
     raw = rawzoo.open(where / "rawzoo-demo.dng")
     truth = np.asarray(Image.open(where / "truth.png"))
     figures = {}
-    for name in ("bilinear", "malvar"):
+    for name in CLASSICAL:
         picture = np.asarray(Image.open(where / f"{name}.png"))
         assert np.array_equal(picture, rawzoo.develop(raw, model=name))
         figures[name] = demo.psnr(picture, truth)
         assert f"{figures[name]:.2f} dB" in output
-    assert 27 < figures["bilinear"] < figures["malvar"] - 1 < 40
+    assert 27 < figures["bilinear"] < figures["malvar"] - 1 < figures["gbtf"] - 1 < 40
 
 
 def test_sheet_shows_the_crops_of_every_developer(folder):
@@ -115,7 +117,7 @@ def test_sheet_shows_the_crops_of_every_developer(folder):
     sheet = np.asarray(Image.open(where / "comparison.png"))
     assert str(where / "comparison.png") in output
     assert str(where / "rawzoo-demo.dng") in output
-    for name in ("truth", "bilinear", "malvar"):
+    for name in ("truth", *CLASSICAL):
         box = demo.CROPS[-1]
         crop = np.asarray(Image.open(where / f"{name}.png"))[box.slices].repeat(3, 0).repeat(3, 1)
         band = sheet[-crop.shape[0] - 56 : -56]  # the last row of crops, above the margin
@@ -127,7 +129,8 @@ def test_failing_model_is_reported_and_the_rest_is_done(folder):
     assert any("broken" in record for record in records)
     assert not any("xtrans" in record for record in records)
     assert sorted(p.name for p in where.iterdir()) == [
-        "bilinear.png", "comparison.png", "malvar.png", "rawzoo-demo.dng", "truth.png",
+        "bilinear.png", "comparison.png", "gbtf.png", "hamilton-adams.png", "malvar.png", "menon.png",
+        "rawzoo-demo.dng", "rcd.png", "truth.png",
     ]  # fmt: skip
 
 

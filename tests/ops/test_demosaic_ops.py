@@ -19,8 +19,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about its own dependencies
     import colour_demosaicing
 
-CASES = [(cfa, method) for cfa in BAYER_PATTERNS for method in ("bilinear", "malvar")]
+METHODS = ops.demosaic_methods("RGGB")[1:]  # those that keep the size
+CASES = [(cfa, method) for cfa in BAYER_PATTERNS for method in METHODS]
 XTRANS_PHASES = [shift(XTRANS_PATTERN, y, x) for y, x in ((0, 0), (1, 4), (5, 3))]
+#: How far each looks, where that is more than 3: the halo on its card.
+RADIUS = {"menon": 8, "gbtf": 9, "rcd": 10}
 CASES += [(cfa, "bilinear") for cfa in XTRANS_PHASES]
 #: Reds and blues in rows of their own: windows of every radius up to 3.
 CLUMPED = "RRRRRR" + "GGGGGG" * 2 + "BBBBBB" + "GGGGGG" * 2
@@ -33,12 +36,13 @@ def random_mosaic(height: int, width: int, dtype: str = "uint16") -> np.ndarray:
 @pytest.mark.parametrize(("cfa", "method"), [*CASES, (CLUMPED, "bilinear")])
 def test_equals_the_reference_bit_by_bit(cfa: str, method: str, isa: str) -> None:
     small = 2 if len(cfa) == 4 else 6
-    sizes = [(small, small), (small, small + 1), (small + 3, small), (17, 31), (40, 1039)]
-    for size, dtype in itertools.product(sizes, ("uint16", "float32")):
+    # 1039 columns and 397 rows are several tiles.
+    sizes = [(small, small), (small, small + 1), (small + 3, small), (17, 31), (397, 70), (40, 1039)]
+    for size, dtype, encode in itertools.product(sizes, ("uint16", "float32"), ("none", "sqrt")):
         x = random_mosaic(*size, dtype)
-        expected = reference.demosaic(torch.tensor(x), cfa, method)
-        np.testing.assert_array_equal(ops.demosaic(x, cfa, method), expected, err_msg=str(size))
-        assert torch.equal(ops.demosaic(torch.tensor(x), cfa, method), expected)
+        expected = reference.demosaic(torch.tensor(x), cfa, method, encode)
+        np.testing.assert_array_equal(ops.demosaic(x, cfa, method, encode=encode), expected, err_msg=str(size))
+        assert torch.equal(ops.demosaic(torch.tensor(x), cfa, method, encode=encode), expected)
 
 
 @pytest.mark.parametrize("cfa", BAYER_PATTERNS)
@@ -50,15 +54,17 @@ def test_bilinear_agrees_with_opencv(cfa: str) -> None:
 
 
 @pytest.mark.parametrize("cfa", BAYER_PATTERNS)
-@pytest.mark.parametrize("method", ["bilinear", "malvar"])
+@pytest.mark.parametrize("method", ["bilinear", "malvar", "menon"])
 def test_agrees_with_colour_demosaicing(cfa: str, method: str) -> None:
     x = np.random.default_rng(0).uniform(0, 1, (40, 46))
     function = {
         "bilinear": colour_demosaicing.demosaicing_CFA_Bayer_bilinear,
         "malvar": colour_demosaicing.demosaicing_CFA_Bayer_Malvar2004,
+        "menon": colour_demosaicing.demosaicing_CFA_Bayer_Menon2007,
     }[method]
     theirs = function(x, cfa).transpose(2, 0, 1)
-    inside = (slice(None), slice(2, -2), slice(2, -2))  # it repeats the edge sample, which mixes colours
+    r = 8 if method == "menon" else 2
+    inside = (slice(None), slice(r, -r), slice(r, -r))  # it repeats the edge sample, which mixes colours
     np.testing.assert_allclose(ops.demosaic(x, cfa, method)[inside], theirs[inside], atol=1e-12)
     np.testing.assert_allclose(ops.demosaic(x.astype(np.float32), cfa, method)[inside], theirs[inside], atol=1e-6)
 
@@ -94,21 +100,23 @@ def test_known_samples_stay_and_nothing_is_clipped(cfa: str, method: str) -> Non
 
 @pytest.mark.parametrize(("cfa", "method"), CASES)
 def test_crops_that_keep_the_phase_agree_away_from_their_edges(cfa: str, method: str) -> None:
-    x = random_mosaic(40, 44)
+    x = random_mosaic(60, 64)
     whole = ops.demosaic(x, cfa, method)
-    part = ops.demosaic(x[7:31, 9:40], shift(cfa, 7, 9), method)
-    np.testing.assert_array_equal(part[:, 3:-3, 3:-3], whole[:, 10:28, 12:37])
+    part = ops.demosaic(x[7:51, 9:60], shift(cfa, 7, 9), method)
+    r = RADIUS.get(method, 3)
+    np.testing.assert_array_equal(part[:, r:-r, r:-r], whole[:, 7 + r : 51 - r, 9 + r : 60 - r])
 
 
 @pytest.mark.parametrize(("cfa", "method"), CASES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_bad_sample_stays_local(cfa: str, method: str, bad: float, isa: str) -> None:
-    x = random_mosaic(24, 40, "float32")
+    x = random_mosaic(30, 50, "float32")
     clean = ops.demosaic(x, cfa, method)
     x[11, 20] = bad
     rgb = ops.demosaic(x, cfa, method)
     far = np.ones(x.shape, bool)
-    far[8:15, 17:24] = False
+    r = RADIUS.get(method, 3)
+    far[11 - r : 12 + r, 20 - r : 21 + r] = False
     np.testing.assert_array_equal(rgb[:, far], clean[:, far])
 
 
@@ -173,3 +181,92 @@ def test_out_must_not_overlap_the_input() -> None:
     with pytest.raises(ValueError, match="out overlaps mosaic"):
         ops.demosaic(memory[2], "RGGB", out=memory[:3])
     ops.demosaic(memory[3], "RGGB", out=memory[:3])
+
+
+@given(
+    height=st.integers(2, 9),
+    width=st.integers(2, 9),
+    case=st.sampled_from(CASES[: 4 * len(METHODS)]),
+    color=st.tuples(*[st.floats(-4, 4, width=32)] * 3),
+)
+def test_a_constant_colour_survives_the_square_root(height, width, case, color) -> None:
+    cfa, method = case
+    x = np.tile(np.array(color, np.float32)[color_tile(cfa)], (5, 5))[:height, :width]
+    rgb = ops.demosaic(x, cfa, method, encode="sqrt")
+    np.testing.assert_allclose(rgb, np.broadcast_to(np.array(color)[:, None, None], rgb.shape), rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_phases_agree(method: str) -> None:
+    # Each phase as a crop of one mosaic whose mirror images are the other phases.
+    x = random_mosaic(40, 46, "float32")
+    expected = ops.demosaic(x, "RGGB", method)
+    for axes, cfa in (((1,), "GRBG"), ((0,), "GBRG"), ((0, 1), "BGGR")):
+        flipped = ops.demosaic(np.flip(x, axes), cfa, method)
+        back = np.flip(flipped, [axis + 1 for axis in axes])
+        if method == "menon":  # its windows look right and down, so a mirror image may decide otherwise
+            assert np.mean(np.isclose(back, expected, rtol=1e-4)) > 0.75
+        else:
+            np.testing.assert_allclose(back, expected, rtol=2e-3, atol=0.05)
+    swapped = x.copy()  # red and blue change places, and nothing else
+    np.testing.assert_array_equal(ops.demosaic(swapped, "BGGR", method), expected[::-1])
+
+
+@pytest.mark.parametrize("method", ["superpixel", *METHODS])
+@pytest.mark.parametrize("layout", ["planar", "interleaved"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_dtypes_and_layouts(method: str, layout: str, dtype: str) -> None:
+    x = np.random.default_rng(5).normal(0.3, 0.5, (67, 1301)).astype(np.float32)
+    plain = ops.demosaic(x, "GBRG", method, encode="sqrt")
+    expected = (plain if layout == "planar" else plain.transpose(1, 2, 0)).astype(dtype)
+    got = ops.demosaic(x, "GBRG", method, encode="sqrt", dtype=dtype, layout=layout)
+    np.testing.assert_array_equal(got, expected)
+    assert got.dtype == dtype
+    out = torch.empty(expected.shape, dtype=getattr(torch, dtype))
+    assert ops.demosaic(torch.tensor(x), "GBRG", method, encode="sqrt", dtype=dtype, layout=layout, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_large_results_are_written_past_the_caches_and_the_same() -> None:
+    x = random_mosaic(1200, 1302)
+    frame = np.zeros((3, 1200, 1305), np.float32)  # rows at any multiple of four bytes
+    ops.demosaic(x, "RGGB", "malvar", out=frame[:, :, 1:-2])
+    for rows in (slice(0, 40), slice(1000, 1200)):
+        expected = reference.demosaic(torch.tensor(x), "RGGB", "malvar")[:, rows]
+        np.testing.assert_array_equal(frame[:, rows, 1:-2], expected)
+    assert not frame[:, :, 0].any()
+    assert not frame[:, :, -2:].any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_threads_do_not_change_the_result(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = random_mosaic(500, 1100)
+    results = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr("rawzoo.ops.backend.num_threads", lambda threads=threads: threads)
+        results.append(ops.demosaic(x, "GRBG", method, encode="sqrt"))
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+@pytest.mark.parametrize("encode", ["none", "sqrt"])
+def test_superpixel(encode: str) -> None:
+    x = np.random.default_rng(5).normal(0.3, 0.5, (7, 9)).astype(np.float32)
+    got = ops.demosaic(x, "GRBG", "superpixel", encode=encode)
+    assert got.shape == (3, 3, 4)
+    red, blue = x[:6:2, 1:9:2], x[1:6:2, :8:2]
+    greens = np.stack([x[:6:2, :8:2], x[1:6:2, 1:9:2]])
+    if encode == "sqrt":
+        mean = (np.sign(greens) * np.sqrt(abs(greens))).mean(0)
+        green = mean * abs(mean)
+    else:
+        green = greens.mean(0)
+    np.testing.assert_allclose(got, [red, green, blue], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("method", "encode"), [("gbtf", "none"), ("malvar", "sqrt")])
+def test_methods_without_a_derivative_say_so(method: str, encode: str) -> None:
+    with pytest.raises(UsageError, match="no derivative"):
+        ops.demosaic(torch.rand(8, 8, requires_grad=True), "RGGB", method, encode=encode)
+    with torch.no_grad():
+        ops.demosaic(torch.rand(8, 8, requires_grad=True), "RGGB", method, encode=encode)

@@ -67,12 +67,12 @@ def test_results_depend_neither_on_threads_nor_on_the_instruction_set(cfa: str) 
 
     def everything(threads: int) -> Iterator[np.ndarray]:
         yield (out := np.empty((3, 5000, 50), np.float32))
-        _native.demosaic(x, cfa, method, out, threads)
+        _native.demosaic(x, cfa, method, "sqrt", False, out, threads)
         yield (balanced := np.empty((5000, 50), np.float32))
         _native.white_balance(x, period, *cells, 0.7, balanced, threads)
         for dtype, table in (("uint8", curve), ("uint16", curve), ("float32", None)):
             yield (picture := np.empty((5000, 50, 3), dtype))
-            _native.develop(x, cfa, *cells, 1.0, method, MATRIX.ravel().tolist(), table, picture, threads)
+            _native.develop(x, cfa, *cells, 1.0, method, "sqrt", MATRIX.ravel().tolist(), table, picture, threads)
             yield (rendered := np.empty((5000, 50, 3), dtype))
             _native.render(rgb, MATRIX.ravel().tolist(), table, rendered, threads)
         yield (transformed := np.empty_like(rgb))
@@ -125,11 +125,11 @@ def frozen(x: np.ndarray) -> np.ndarray:
         (lambda x, o: _native.pack(x, (0.0,), (1.0,), (0, 1, 2, 3), o, 1), ValueError, "levels"),
         (lambda x, o: _native.pack(x, *CELLS, (0, 1, 2, 3), o, 0), ValueError, "threads"),
         (lambda x, o: _native.white_balance(x, 3, *CELLS, 1, o, 1), (TypeError, ValueError), "out must|period"),
-        (lambda x, o: _native.demosaic(x, "RGB", "bilinear", o, 1), ValueError, "4 or 36 letters"),
-        (lambda x, o: _native.demosaic(x, "RGGX", "bilinear", o, 1), ValueError, "made of R, G and B"),
-        (lambda x, o: _native.demosaic(x, "RGBG", "bilinear", o, 1), ValueError, "greens on a diagonal"),
-        (lambda x, o: _native.demosaic(x, "RGGB", "x", o, 1), ValueError, "method 'x'"),
-        (lambda x, o: _native.demosaic(x[:1], "RGGB", "malvar", o, 1), ValueError, "at least as large"),
+        (lambda x, o: _native.demosaic(x, "RGB", "bilinear", "none", False, o, 1), ValueError, "4 or 36 letters"),
+        (lambda x, o: _native.demosaic(x, "RGGX", "bilinear", "none", False, o, 1), ValueError, "made of R, G and B"),
+        (lambda x, o: _native.demosaic(x, "RGBG", "bilinear", "none", False, o, 1), ValueError, "greens on a diagonal"),
+        (lambda x, o: _native.demosaic(x, "RGGB", "x", "none", False, o, 1), ValueError, "method 'x'"),
+        (lambda x, o: _native.demosaic(x[:1], "RGGB", "malvar", "none", False, o, 1), ValueError, "at least as large"),
         (lambda x, o: _native.anscombe(o, 0.0, 1.0, 0.0, o.copy(), 1), ValueError, "gain must be positive"),
         (lambda x, o: _native.render(o[:3], [1.0] * 8, None, np.empty((4, 4, 3), "u1"), 1), ValueError, "nine"),
         (
@@ -150,11 +150,11 @@ def test_takes_capsules_as_often_as_wanted() -> None:
     x, out = torch.ones(4, 4), torch.empty(3, 4, 4)
     capsule = to_dlpack(x)
     for _ in range(2):
-        _native.demosaic(capsule, "RGGB", "bilinear", to_dlpack(out), 1)
+        _native.demosaic(capsule, "RGGB", "bilinear", "none", False, to_dlpack(out), 1)
     assert (out == 1).all()
     torch.from_dlpack(capsule)
     with pytest.raises(TypeError, match="unused DLPack capsule"):
-        _native.demosaic(capsule, "RGGB", "bilinear", to_dlpack(out), 1)
+        _native.demosaic(capsule, "RGGB", "bilinear", "none", False, to_dlpack(out), 1)
 
 
 def test_honours_the_read_only_flag_of_versioned_capsules() -> None:
@@ -165,9 +165,9 @@ def test_honours_the_read_only_flag_of_versioned_capsules() -> None:
     except TypeError:
         pytest.skip("this NumPy knows no versioned capsules")
     with pytest.raises(ValueError, match="out is read-only"):
-        _native.demosaic(capsule, "RGGB", "bilinear", target, 1)
+        _native.demosaic(capsule, "RGGB", "bilinear", "none", False, target, 1)
     writable = np.empty((3, 4, 4), np.float32)
-    _native.demosaic(capsule, "RGGB", "bilinear", writable, 1)
+    _native.demosaic(capsule, "RGGB", "bilinear", "none", False, writable, 1)
     assert (writable == 1).all()
 
 

@@ -27,7 +27,7 @@ def samples(dtype: torch.dtype, gradient: bool) -> list[tuple[str, tuple]]:
         ("anscombe", (tensor(3, 5), 0.1, 0.2, 0.05)),
         *(("inverse_anscombe", (tensor(3, 5), 0.1, 0.2, 0.05, m)) for m in ("algebraic", "asymptotic", "exact")),
         ("white_balance", (tensor(7, 8), XTRANS_PATTERN, BLACK[:3], WHITE[:3], GAINS, 1.5)),
-        ("demosaic", (tensor(6, 7), XTRANS_PATTERN, "bilinear")),
+        ("demosaic", (tensor(6, 7), XTRANS_PATTERN, "bilinear", "none", name, "planar")),
         ("demosaic_adjoint", (tensor(3, 6, 7), XTRANS_PATTERN, "bilinear")),
     ]
     for cfa in BAYER_PATTERNS:
@@ -35,8 +35,9 @@ def samples(dtype: torch.dtype, gradient: bool) -> list[tuple[str, tuple]]:
             ("pack", (tensor(4, 6), cfa, BLACK, WHITE, GAINS, name)),
             ("unpack", (tensor(4, 2, 3), cfa, BLACK, WHITE, GAINS, name)),
             ("white_balance", (tensor(3, 4), cfa, BLACK, WHITE, GAINS, float("inf"))),
-            *(("demosaic", (tensor(4, 5), cfa, m)) for m in ("bilinear", "malvar")),
-            ("demosaic", (tensor(2, 2), cfa, "malvar")),
+            *(("demosaic", (tensor(4, 5), cfa, m, "none", name, "planar")) for m in library.LINEAR_METHODS),
+            ("demosaic", (tensor(2, 2), cfa, "malvar", "none", name, "interleaved")),
+            ("demosaic", (tensor(5, 5), cfa, "superpixel", "none", name, "interleaved")),
             ("demosaic_adjoint", (tensor(3, 4, 5), cfa, "malvar")),
         ]
     return found
@@ -59,9 +60,10 @@ def test_opcheck_of_what_takes_integers_or_gives_them() -> None:
         ("pack", (mosaic, *levels, "float16")),
         ("unpack", (torch.rand(4, 2, 3), *levels, "uint16")),
         ("white_balance", (mosaic, *levels, 1.0)),
-        ("demosaic", (mosaic, XTRANS_PATTERN, "bilinear")),
-        ("develop", (mosaic, *levels, 1.0, EYE, curve, "malvar", "uint8")),
-        ("develop", (mosaic, *levels, 1.0, EYE, None, "malvar", "float32")),
+        ("demosaic", (mosaic, XTRANS_PATTERN, "bilinear", "none", "float32", "planar")),
+        ("demosaic", (mosaic, "RGGB", "gbtf", "sqrt", "float16", "interleaved")),
+        ("develop", (mosaic, *levels, 1.0, EYE, curve, "malvar", "uint8", "none")),
+        ("develop", (mosaic, *levels, 1.0, EYE, None, "malvar", "float32", "none")),
         ("render", (torch.rand(3, 4, 5), EYE, curve, "uint16")),
     ]:
         torch.library.opcheck(getattr(torch.ops.rawzoo, name), args)

@@ -35,12 +35,21 @@ def run(install):
 def test_models(run, install):
     install("one-zoo", registers_models("one", summary="Something long. " * 30))
     lines = run("models").splitlines()
-    assert [line.split()[0] for line in lines] == ["name", "bilinear", "malvar", "one"]
-    assert lines[-1].endswith("Something long.")
+    assert [line.split()[0] for line in lines] == [
+        "name",
+        "bilinear",
+        "gbtf",
+        "hamilton-adams",
+        "malvar",
+        "menon",
+        "one",
+        "rcd",
+    ]
+    assert lines[-2].endswith("Something long.")
     assert not any(line.endswith(" ") for line in lines)
     cards = json.loads(run("models", "--json"))
-    assert [card["name"] for card in cards] == ["bilinear", "malvar", "one"]
-    assert cards[2]["plugin"] == {"name": "plugin", "distribution": "one-zoo", "version": "1.0", "built_in": False}
+    assert [card["name"] for card in cards] == ["bilinear", "gbtf", "hamilton-adams", "malvar", "menon", "one", "rcd"]
+    assert cards[-2]["plugin"] == {"name": "plugin", "distribution": "one-zoo", "version": "1.0", "built_in": False}
 
 
 def test_models_of_a_task(run, install):

@@ -81,10 +81,13 @@ def test_card_survives_json(card):
     assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
 
 
+CLASSICAL = ["bilinear", "gbtf", "hamilton-adams", "malvar", "menon", "rcd"]
+
+
 def test_models_by_task(install):
     install("one-zoo", registers_models("for-awb", task="white-balance"))
-    assert [card.name for card in rawzoo.models()] == ["bilinear", "for-awb", "malvar"]
-    assert [card.name for card in rawzoo.models("demosaic")] == ["bilinear", "malvar"]
+    assert [card.name for card in rawzoo.models()] == ["bilinear", "for-awb", *CLASSICAL[1:]]
+    assert [card.name for card in rawzoo.models("demosaic")] == CLASSICAL
     with pytest.raises(UsageError, match=r"no task is named 'demosiac'; did you mean 'demosaic'\?"):
         rawzoo.models("demosiac")
 
@@ -92,7 +95,7 @@ def test_models_by_task(install):
 def test_unknown_names(install):
     with pytest.raises(UsageError, match=r"no model is named 'malvra'; did you mean 'malvar'\?"):
         registry.card("malvra")
-    with pytest.raises(UsageError, match="no model is named 'xyz'; known: bilinear, malvar"):
+    with pytest.raises(UsageError, match="no model is named 'xyz'; known: bilinear, gbtf"):
         rawzoo.load("xyz")
     with pytest.raises(UsageError, match="no runtime is named 'warp'; known: torch"):
         rawzoo.load("malvar", runtime="warp")
