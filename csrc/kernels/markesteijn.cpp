@@ -61,7 +61,8 @@ struct Pass {
 
 class Block {
  public:
-  Block(const XTransBlock& job, float* scratch) : job_(job) {
+  Block(const XTransBlock& job, float* scratch)
+      : job_(job), periods_(static_cast<int>((job.width + 5) / 6) + 2 * kXTransMargin) {
     for (int i = 0; i < kXTransScratch; ++i) scratch[i] = 0.0f;
     find_solitary(job.pattern, &solitary_row_, &solitary_column_);
     samples_.take(scratch, 32);
@@ -108,19 +109,19 @@ class Block {
     const float* black = job_.levels.black + y % 6 * 6;
     const float* scale = job_.levels.scale + y % 6 * 6;
     const int64_t start = job_.x - 6 * kXTransMargin;
-    const int64_t n = job_.mosaic.width;
-    for (int i = 0; i < 6 * kPeriods; ++i) {
-      const int64_t x = start + i;
-      line[i] = static_cast<float>(in[x >= 0 && x < n ? x : continue_by_period(x, n)]);
+    const int n = periods_;
+    for (int i = 0; i < 6 * n; ++i) {
+      const int64_t x = start + i, width = job_.mosaic.width;
+      line[i] = static_cast<float>(in[x >= 0 && x < width ? x : continue_by_period(x, width)]);
     }
     for (int p = 0; p < 6; ++p) {
       float* out = samples_.phase(row_, p);
       const float b = black[p], s = scale[p], clip = job_.clip;
       RAWZOO_INDEPENDENT
-      for (int k = 0; k < kPeriods; ++k) out[k] = balance(line[6 * k + p], b, s, clip);
+      for (int k = 0; k < n; ++k) out[k] = balance(line[6 * k + p], b, s, clip);
       if (!job_.root) continue;
       RAWZOO_INDEPENDENT
-      for (int k = 0; k < kPeriods; ++k) out[k] = encode_sqrt(out[k]);
+      for (int k = 0; k < n; ++k) out[k] = encode_sqrt(out[k]);
     }
   }
 
@@ -135,15 +136,17 @@ class Block {
 
   // Puts the samples of row y where they belong.
   void place_samples(Pass& pass, int64_t y, int p) {
+    const int n = periods_;
     const float* x = samples_.phase(y, p);
     for (int d = 0; d < kDirections; ++d) {
       float* out = pass.plane[d][color(y, p)].phase(y, p);
       RAWZOO_INDEPENDENT
-      for (int k = 0; k < kPeriods; ++k) out[k] = x[k];
+      for (int k = 0; k < n; ++k) out[k] = x[k];
     }
   }
 
   void first_green(Pass& pass, int64_t y) {
+    const int n = periods_;
     for (int p = 0; p < 6; ++p) {
       place_samples(pass, y, p);
       if (color(y, p) == 1) continue;
@@ -160,7 +163,7 @@ class Block {
             *diagonal_l = pass.plane[falling ? kFalling : kRising][1].phase(y, p),
             *diagonal_r = pass.plane[falling ? kRising : kFalling][1].phase(y, p);
       RAWZOO_INDEPENDENT
-      for (int k = 0; k < kPeriods; ++k) {
+      for (int k = 0; k < n; ++k) {
         const float low = least(least(least(left[k], right[k]), least(near[k], far[k])), least(near_l[k], near_r[k]));
         const float high = most(most(most(left[k], right[k]), most(near[k], far[k])), most(near_l[k], near_r[k]));
         across[k] = bounded(green_across(left[k], right[k], left2[k], right2[k]), low, high);
@@ -173,6 +176,7 @@ class Block {
 
   // Green from the colour differences of the picture so far, in each direction, and some of the way there.
   void green_again(Pass& before, Pass& pass, int64_t y) {
+    const int n = periods_;
     for (int p = 0; p < 6; ++p) {
       place_samples(pass, y, p);
       if (color(y, p) == 1) continue;
@@ -183,7 +187,7 @@ class Block {
       float* low = line_[0];
       float* high = line_[1];
       RAWZOO_INDEPENDENT
-      for (int k = 0; k < kPeriods; ++k) {
+      for (int k = 0; k < n; ++k) {
         low[k] = least(least(least(left[k], right[k]), least(near[k], far[k])), least(near_l[k], near_r[k]));
         high[k] = most(most(most(left[k], right[k]), most(near[k], far[k])), most(near_l[k], near_r[k]));
       }
@@ -196,7 +200,7 @@ class Block {
         float* out = pass.plane[direction][1].phase(y, p);
         const float share = centred ? 0.5f : kThird;
         RAWZOO_INDEPENDENT
-        for (int k = 0; k < kPeriods; ++k) {
+        for (int k = 0; k < n; ++k) {
           const float c = c1[k] + (c2[k] - c1[k]) * share, g = g1[k] + (g2[k] - g1[k]) * share;
           const float again = bounded(with_green(g, x[k], c), low[k], high[k]);
           out[k] = old[k] + kRelaxation * (again - old[k]);
@@ -212,6 +216,7 @@ class Block {
   // Red and blue at solitary greens: one colour from the two sites beside, the other from the two beyond; from the row
   // or from the column.
   void at_solitary_greens(Pass& pass, int64_t y) {
+    const int n = periods_;
     if (in_y(y) != 0) return;
     for (int p = 0; p < 6; ++p) {
       if (in_x(p) != 0) continue;
@@ -219,33 +224,33 @@ class Block {
       for (int d = 0; d < kDirections; ++d) {
         const Ring &green = pass.plane[d][1], &row = pass.plane[d][of_row], &column = pass.plane[d][of_column];
         const float *g = green.at(y, p, 0), *w = green.at(y, p, -1), *e = green.at(y, p, 1), *w2 = green.at(y, p, -2),
-                    *e2 = green.at(y, p, 2), *n = green.at(y - 1, p, 0), *s = green.at(y + 1, p, 0),
-                    *n2 = green.at(y - 2, p, 0), *s2 = green.at(y + 2, p, 0);
+                    *e2 = green.at(y, p, 2), *up = green.at(y - 1, p, 0), *down = green.at(y + 1, p, 0),
+                    *up2 = green.at(y - 2, p, 0), *down2 = green.at(y + 2, p, 0);
         const float *rw = row.at(y, p, -1), *re = row.at(y, p, 1), *rn = row.at(y - 2, p, 0), *rs = row.at(y + 2, p, 0);
         const float *cw = column.at(y, p, -2), *ce = column.at(y, p, 2), *cn = column.at(y - 1, p, 0),
                     *cs = column.at(y + 1, p, 0);
         float *r = pass.plane[d][of_row].phase(y, p), *c = pass.plane[d][of_column].phase(y, p);
         if (d == kHorizontal) {
           RAWZOO_INDEPENDENT
-          for (int k = 0; k < kPeriods; ++k) {
+          for (int k = 0; k < n; ++k) {
             r[k] = with_green(middle(rw[k], re[k]), g[k], middle(w[k], e[k]));
             c[k] = with_green(middle(cw[k], ce[k]), g[k], middle(w2[k], e2[k]));
           }
         } else if (d == kVertical) {
           RAWZOO_INDEPENDENT
-          for (int k = 0; k < kPeriods; ++k) {
-            r[k] = with_green(middle(rn[k], rs[k]), g[k], middle(n2[k], s2[k]));
-            c[k] = with_green(middle(cn[k], cs[k]), g[k], middle(n[k], s[k]));
+          for (int k = 0; k < n; ++k) {
+            r[k] = with_green(middle(rn[k], rs[k]), g[k], middle(up2[k], down2[k]));
+            c[k] = with_green(middle(cn[k], cs[k]), g[k], middle(up[k], down[k]));
           }
         } else {
           RAWZOO_INDEPENDENT
-          for (int k = 0; k < kPeriods; ++k) {
+          for (int k = 0; k < n; ++k) {
             const bool level = slope(rw[k], re[k], w[k], e[k]) + slope(cw[k], ce[k], w2[k], e2[k]) <=
-                               slope(rn[k], rs[k], n2[k], s2[k]) + slope(cn[k], cs[k], n[k], s[k]);
+                               slope(rn[k], rs[k], up2[k], down2[k]) + slope(cn[k], cs[k], up[k], down[k]);
             const float r_level = with_green(middle(rw[k], re[k]), g[k], middle(w[k], e[k]));
-            const float r_steep = with_green(middle(rn[k], rs[k]), g[k], middle(n2[k], s2[k]));
+            const float r_steep = with_green(middle(rn[k], rs[k]), g[k], middle(up2[k], down2[k]));
             const float c_level = with_green(middle(cw[k], ce[k]), g[k], middle(w2[k], e2[k]));
-            const float c_steep = with_green(middle(cn[k], cs[k]), g[k], middle(n[k], s[k]));
+            const float c_steep = with_green(middle(cn[k], cs[k]), g[k], middle(up[k], down[k]));
             r[k] = level ? r_level : r_steep;
             c[k] = level ? c_level : c_steep;
           }
@@ -257,6 +262,7 @@ class Block {
   // Blue at red sites and red at blue ones: from the two sites beside on the axis, or, in the image that goes across it
   // and where green changes less that way, from the two at distance 3.
   void at_red_and_blue(Pass& pass, int64_t y) {
+    const int n = periods_;
     for (int p = 0; p < 6; ++p) {
       if (color(y, p) == 1) continue;
       const Axis axis = axis_of(in_y(y), in_x(p));
@@ -270,7 +276,7 @@ class Block {
           const float *h1 = at(green, y, p, axis.across, -3), *h2 = at(green, y, p, axis.across, 3),
                       *e1 = at(plane, y, p, axis.across, -3), *e2 = at(plane, y, p, axis.across, 3);
           RAWZOO_INDEPENDENT
-          for (int k = 0; k < kPeriods; ++k) {
+          for (int k = 0; k < n; ++k) {
             const bool beside = distance(g[k], g1[k]) + distance(g[k], g2[k]) <
                                 2.0f * (distance(g[k], h1[k]) + distance(g[k], h2[k]));
             const float near = with_green(middle(c1[k], c2[k]), g[k], middle(g1[k], g2[k]));
@@ -279,7 +285,7 @@ class Block {
           }
         } else {
           RAWZOO_INDEPENDENT
-          for (int k = 0; k < kPeriods; ++k)
+          for (int k = 0; k < n; ++k)
             out[k] = with_green(middle(c1[k], c2[k]), g[k], middle(g1[k], g2[k]));
         }
       }
@@ -288,6 +294,7 @@ class Block {
 
   // Red and blue in the 2x2 blocks of greens: from the two sites before and behind in the direction.
   void in_green_blocks(Pass& pass, int64_t y) {
+    const int n = periods_;
     const int dy = in_y(y);
     if (dy == 0) return;
     for (int p = 0; p < 6; ++p) {
@@ -311,7 +318,7 @@ class Block {
                     *b2 = at(blue, y, p, two);
         float *r = pass.plane[d][0].phase(y, p), *b = pass.plane[d][2].phase(y, p);
         RAWZOO_INDEPENDENT
-        for (int k = 0; k < kPeriods; ++k) {
+        for (int k = 0; k < n; ++k) {
           const float mean = g1[k] + (g2[k] - g1[k]) * share;
           r[k] = with_green(r1[k] + (r2[k] - r1[k]) * share, g[k], mean);
           b[k] = with_green(b1[k] + (b2[k] - b1[k]) * share, g[k], mean);
@@ -321,6 +328,7 @@ class Block {
   }
 
   void bends(Pass& pass, int64_t y) {
+    const int n = periods_;
     for (int d = 0; d < kDirections; ++d)
       for (int p = 0; p < 6; ++p) {
         const float* tap[3][3];
@@ -330,13 +338,14 @@ class Block {
                     *g2 = tap[1][2], *b0 = tap[2][0], *b1 = tap[2][1], *b2 = tap[2][2];
         float* out = pass.bends[d].phase(y, p);
         RAWZOO_INDEPENDENT
-        for (int k = 0; k < kPeriods; ++k)
+        for (int k = 0; k < n; ++k)
           out[k] = energy(bend(r0[k], r1[k], r2[k]), bend(g0[k], g1[k], g2[k]), bend(b0[k], b1[k], b2[k]));
       }
   }
 
   // The mean of the four images, weighted by how straight each goes on around the site.
   void merge(Pass& pass, int64_t y) {
+    const int n = periods_;
     constexpr int kBefore = 1;
     for (int d = 0; d < kDirections; ++d) {
       const float *above = pass.bends[d].row(y - 1), *here = pass.bends[d].row(y), *below = pass.bends[d].row(y + 1);
@@ -352,18 +361,18 @@ class Block {
         const float *left = line_[d] + l, *here = line_[d] + p * kPeriods, *right = line_[d] + r;
         float* out = weight[d] = line_[4 + d];
         RAWZOO_INDEPENDENT
-        for (int k = 0; k < kPeriods; ++k) out[k] = weight_of((left[k] + right[k]) + here[k]);
+        for (int k = 0; k < n; ++k) out[k] = weight_of((left[k] + right[k]) + here[k]);
       }
       const float *w0 = weight[0], *w1 = weight[1], *w2 = weight[2], *w3 = weight[3];
       float* scale = line_[8];
       RAWZOO_INDEPENDENT
-      for (int k = 0; k < kPeriods; ++k) scale[k] = 1.0f / ((w0[k] + w1[k]) + (w2[k] + w3[k]));
+      for (int k = 0; k < n; ++k) scale[k] = 1.0f / ((w0[k] + w1[k]) + (w2[k] + w3[k]));
       for (int c = 0; c < 3; ++c) {
         const float *v0 = pass.plane[0][c].phase(y, p), *v1 = pass.plane[1][c].phase(y, p),
                     *v2 = pass.plane[2][c].phase(y, p), *v3 = pass.plane[3][c].phase(y, p);
         float* out = pass.merged[c].phase(y, p);
         RAWZOO_INDEPENDENT
-        for (int k = 0; k < kPeriods; ++k)
+        for (int k = 0; k < n; ++k)
           out[k] = v0[k] + ((w1[k] * scale[k]) * (v1[k] - v0[k]) +
                             ((w2[k] * scale[k]) * (v2[k] - v0[k]) + (w3[k] * scale[k]) * (v3[k] - v0[k])));
       }
@@ -371,12 +380,13 @@ class Block {
   }
 
   void finish(int64_t y) {
+    const int n = periods_;
     const float* rgb[3];
     for (int c = 0; c < 3; ++c) {
       float* line = line_[c];
       for (int p = 0; p < 6; ++p) {
         const float* in = pass_[job_.passes - 1].merged[c].phase(y, p) + kXTransMargin;
-        for (int k = 0; k < kPeriods - 2 * kXTransMargin; ++k) line[6 * k + p] = in[k];
+        for (int k = 0; k < n - 2 * kXTransMargin; ++k) line[6 * k + p] = in[k];
       }
       if (job_.root) {
         RAWZOO_INDEPENDENT
@@ -388,6 +398,7 @@ class Block {
   }
 
   const XTransBlock& job_;
+  const int periods_;  // in this block, with its margins
   int solitary_row_ = 0, solitary_column_ = 0;
   int64_t row_ = 0;
   Ring samples_;

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rawzoo.errors import UsageError
-from rawzoo.ops import reference
+from rawzoo.ops import reference, reference_mosaic
 from rawzoo.ops.dispatch import OPS, compute, dtype_name, expected
 from rawzoo.ops.levels import scales
 
@@ -125,10 +125,7 @@ def downscale_mosaic(mosaic: Tensor, cfa: str, factor: int, dtype: str) -> Tenso
 
 @torch.library.custom_op("rawzoo::downscale_mosaic_adjoint", mutates_args=())
 def downscale_mosaic_adjoint(gradient: Tensor, cfa: str, factor: int, height: int, width: int) -> Tensor:
-    mosaic = gradient.new_zeros(height, width, requires_grad=True)
-    with torch.enable_grad():
-        smaller = reference.downscale_mosaic(mosaic, cfa, factor, dtype_name(gradient.dtype))
-        return torch.autograd.grad(smaller, mosaic, gradient)[0]
+    return reference_mosaic.downscale_mosaic_adjoint(gradient, cfa, factor, height, width)
 
 
 @torch.library.custom_op("rawzoo::demosaic", mutates_args=())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,35 +103,57 @@ def bin_stats(
 
 
 def downscale_mosaic(mosaic: Tensor, cfa: str, factor: int, dtype: str) -> Tensor:
-    period = cfa_patterns.period(cfa)
     x = mosaic.to(torch.float64 if mosaic.dtype == torch.float64 else torch.float32)
-    tile = torch.as_tensor(cfa_patterns.channel_tile(cfa), device=x.device)
-    channel = _at_cells(tile, x.shape)
     size = [n // factor for n in x.shape]
-    of_output = _at_cells(tile, size)
+    tile = torch.as_tensor(cfa_patterns.channel_tile(cfa), device=x.device)
+    channel, of_output = _at_cells(tile, x.shape), _at_cells(tile, size)
     result = x.new_zeros(size)
     for c in range(len(cfa_patterns.channels(cfa))):
-        is_channel = (tile == c).to(x.dtype)
-        every_third = period == 6 and bool(
-            torch.equal(is_channel, is_channel.roll(3, 0)) and torch.equal(is_channel, is_channel.roll(3, 1))
-        )
-        repeats = 3 if every_third else period
-        reach = -(-factor // repeats) * repeats
         summed = torch.where(channel == c, x, 0.0)
+        reach, scale = _tent(cfa, c, factor)
         for axis in (0, 1):
-            summed = _tent_sums(summed, size[axis], factor, reach, period, axis)
-        result = torch.where(of_output == c, summed * (period**2 / (reach**2 * float(is_channel.sum()))), result)
+            taps = _tent_taps(size[axis], x.shape[axis], factor, reach, cfa, axis, x)
+            shape = [size[i] if i == axis else n for i, n in enumerate(summed.shape)]
+            summed = sum((weight * summed.index_select(axis, at) for at, weight in taps), summed.new_zeros(shape))
+        result = torch.where(of_output == c, summed * scale, result)
     return _rounded(result, dtype)
 
 
-def _tent_sums(x: Tensor, count: int, factor: int, reach: int, period: int, axis: int) -> Tensor:
-    """Sums along an axis, weighted by tents around the places of ``count`` output samples."""
-    twice_place = (2 * torch.arange(count, device=x.device) + 1) * factor - 1
+def downscale_mosaic_adjoint(gradient: Tensor, cfa: str, factor: int, height: int, width: int) -> Tensor:
+    """The transpose of :func:`downscale_mosaic`, which is linear."""
+    size = (height, width)
+    tile = torch.as_tensor(cfa_patterns.channel_tile(cfa), device=gradient.device)
+    channel, of_output = _at_cells(tile, size), _at_cells(tile, gradient.shape)
+    result = gradient.new_zeros(size)
+    for c in range(len(cfa_patterns.channels(cfa))):
+        reach, scale = _tent(cfa, c, factor)
+        spread = torch.where(of_output == c, gradient * scale, 0.0)
+        for axis in (1, 0):
+            taps = _tent_taps(gradient.shape[axis], size[axis], factor, reach, cfa, axis, gradient)
+            wide = gradient.new_zeros([size[i] if i == axis else n for i, n in enumerate(spread.shape)])
+            for at, weight in taps:
+                wide = wide.index_add(axis, at, weight * spread)
+            spread = wide
+        result = torch.where(channel == c, spread, result)
+    return result
+
+
+def _tent(cfa: str, channel: int, factor: int) -> tuple[int, float]:
+    """Half width of the tent for a channel, and the inverse of the sum of its weights."""
+    tile, period = cfa_patterns.channel_tile(cfa) == channel, cfa_patterns.period(cfa)
+    every_third = period == 6 and all((np.roll(tile, 3, axis) == tile).all() for axis in (0, 1))
+    repeats = 3 if every_third else period
+    reach = -(-factor // repeats) * repeats
+    return reach, float(period**2 / (reach**2 * max(tile.sum(), 1)))
+
+
+def _tent_taps(
+    count: int, n: int, factor: int, reach: int, cfa: str, axis: int, like: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Where along an axis of n samples ``count`` output samples look, and with what weights: one tap after another."""
+    twice_place = (2 * torch.arange(count, device=like.device) + 1) * factor - 1
     first = torch.div(twice_place, 2, rounding_mode="floor") - reach + 1
-    sums = x.new_zeros([count if i == axis else n for i, n in enumerate(x.shape)])
     for k in range(2 * reach):
         at = first + k
-        weight = (1 - (2 * at - twice_place).abs().to(x.dtype) / (2 * reach)).clamp(min=0)
-        samples = x.index_select(axis, _continued(at, x.shape[axis], period))
-        sums = sums + samples * (weight[:, None] if axis == 0 else weight[None, :])
-    return sums
+        weight = (1 - (2 * at - twice_place).abs().to(like.dtype) / (2 * reach)).clamp(min=0)
+        yield _continued(at, n, cfa_patterns.period(cfa)), weight[:, None] if axis == 0 else weight[None, :]
