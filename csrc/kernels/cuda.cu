@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/bayer_regions.h"
 #include "kernels/formulas.h"
 #include "kernels/ops.h"
 
@@ -88,6 +89,7 @@ struct Samples {
   Pattern pattern;
   Levels levels;
   float clip;
+  Encode encode;
 
   __device__ int color(int64_t y, int64_t x) const {
     return pattern.color[y % pattern.period * pattern.period + x % pattern.period];
@@ -96,7 +98,8 @@ struct Samples {
     y = pattern.period == 2 ? mirror(y, mosaic.height) : continue_by_period(y, mosaic.height);
     x = pattern.period == 2 ? mirror(x, mosaic.width) : continue_by_period(x, mosaic.width);
     const int64_t cell = y % pattern.period * pattern.period + x % pattern.period;
-    return balance(load(mosaic, 0, y, x), levels.black[cell], levels.scale[cell], clip);
+    const float value = balance(load(mosaic, 0, y, x), levels.black[cell], levels.scale[cell], clip);
+    return encode == Encode::sqrt ? encode_sqrt(value) : value;
   }
 };
 
@@ -149,8 +152,25 @@ __device__ void xtrans_pixel(const Samples& at, int64_t y, int64_t x, float rgb[
   }
 }
 
+// One pixel for each 2x2 cell, at (y, x) of the half-size image.
+__device__ void superpixel(const Samples& at, int64_t y, int64_t x, float rgb[3]) {
+  float green[2];
+  for (int row = 0; row < 2; ++row)
+    for (int column = 0; column < 2; ++column) {
+      const int color = at.color(row, column);
+      const float value = at(2 * y + row, 2 * x + column);
+      if (color == 1)
+        green[row] = value;
+      else
+        rgb[color] = value;
+    }
+  rgb[1] = 0.5f * (green[0] + green[1]);
+}
+
 __device__ void demosaic_pixel(const Samples& at, Method method, int64_t y, int64_t x, float rgb[3]) {
-  if (at.pattern.period == 2)
+  if (method == Method::superpixel)
+    superpixel(at, y, x, rgb);
+  else if (at.pattern.period == 2)
     bayer_pixel(at, method, y, x, rgb);
   else
     xtrans_pixel(at, y, x, rgb);
@@ -224,26 +244,40 @@ struct InverseAnscombeElement {
   }
 };
 
-struct DemosaicPixel {
-  Samples samples;
-  Method method;
-  Output planes;
-  __device__ void operator()(int64_t x, int64_t y) const {
-    float rgb[3];
-    demosaic_pixel(samples, method, y, x, rgb);
-    for (int c = 0; c < 3; ++c) store(planes, c, y, x, rgb[c]);
+struct WriteRgb {
+  Output rgb;  // planes, or one plane of interleaved rows
+  __device__ void operator()(int64_t x, int64_t y, const float pixel[3]) const {
+    for (int c = 0; c < 3; ++c)
+      if (rgb.count == 3)
+        store(rgb, c, y, x, pixel[c]);
+      else
+        store(rgb, 0, y, 3 * x + c, pixel[c]);
   }
 };
 
-struct DevelopPixel {
-  Samples samples;
-  Method method;
+struct WriteTone {
   Tone tone;
   Output picture;
+  __device__ void operator()(int64_t x, int64_t y, const float pixel[3]) const {
+    write_tone(tone, picture, y, x, pixel);
+  }
+};
+
+__device__ void decode(Encode encode, float rgb[3]) {
+  if (encode == Encode::sqrt)
+    for (int c = 0; c < 3; ++c) rgb[c] = decode_sqrt(rgb[c]);
+}
+
+template <class Write>
+struct DemosaicPixel {
+  Samples samples;
+  Method method;
+  Write write;
   __device__ void operator()(int64_t x, int64_t y) const {
     float rgb[3];
     demosaic_pixel(samples, method, y, x, rgb);
-    write_tone(tone, picture, y, x, rgb);
+    decode(samples.encode, rgb);
+    write(x, y, rgb);
   }
 };
 
@@ -256,6 +290,68 @@ struct RenderPixel {
     write_tone(tone, picture, y, x, rgb);
   }
 };
+
+template <class Region, class Write>
+__global__ void region_kernel(Samples samples, Write write) {
+  extern __shared__ float memory[];
+  constexpr int halo = Region::Of::halo;
+  const int64_t left = int64_t{blockIdx.x} * kRegionWidth, width = samples.mosaic.width, height = samples.mosaic.height;
+  for (int64_t top = int64_t{blockIdx.y} * kRegionHeight; top < height; top += int64_t{gridDim.y} * kRegionHeight) {
+    Region region;
+    region.memory = memory;
+    region.green_cell = static_cast<int>((samples.color(0, 0) == 1 ? 0 : 1) + top + left) & 1;
+    const auto stage = [](int margin, const auto& work) {
+      const int across = Region::pitch - 2 * margin, count = across * (Region::rows - 2 * margin);
+      for (int j = static_cast<int>(threadIdx.x); j < count; j += static_cast<int>(blockDim.x))
+        work((margin + j / across) * Region::pitch + margin + j % across);
+      __syncthreads();
+    };
+    stage(0, [&](int i) { memory[i] = samples(top + i / Region::pitch - halo, left + i % Region::pitch - halo); });
+    region.run(stage);
+    stage(halo, [&](int i) {
+      const int64_t y = top + i / Region::pitch - halo, x = left + i % Region::pitch - halo;
+      if (y >= height || x >= width) return;
+      const auto pixel = region.pixel(i);
+      const int own = samples.color(y, x) == 1 ? samples.color(y, x + 1) : samples.color(y, x);
+      float rgb[3];
+      rgb[own] = pixel.row;
+      rgb[1] = pixel.green;
+      rgb[2 - own] = pixel.opposite;
+      decode(samples.encode, rgb);
+      write(x, y, rgb);
+    });
+  }
+}
+
+template <class Region, class Write>
+void for_each_region(const Execution& run, const Samples& samples, const Write& write) {
+  const OnDevice on_device(run.device);
+  const auto kernel = region_kernel<Region, Write>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Region::bytes));
+  const dim3 grid(
+      static_cast<unsigned>((samples.mosaic.width + kRegionWidth - 1) / kRegionWidth),
+      static_cast<unsigned>(std::min<int64_t>((samples.mosaic.height + kRegionHeight - 1) / kRegionHeight, 65535)));
+  kernel<<<grid, 384, Region::bytes, static_cast<cudaStream_t>(run.stream)>>>(samples, write);
+  check(cudaGetLastError());
+}
+
+template <class Write>
+void demosaic_to(const Execution& run, const Samples& samples, Method method, const Write& write) {
+  switch (method) {
+    case Method::hamilton_adams:
+      return for_each_region<RegionHamiltonAdams>(run, samples, write);
+    case Method::menon:
+      return for_each_region<RegionMenon>(run, samples, write);
+    case Method::rcd:
+      return for_each_region<RegionRcd>(run, samples, write);
+    case Method::gbtf:
+      return for_each_region<RegionGbtf>(run, samples, write);
+    default:
+      const int64_t step = method == Method::superpixel ? 2 : 1;
+      for_each(run, samples.mosaic.width / step, samples.mosaic.height / step,
+               DemosaicPixel<Write>{samples, method, write});
+  }
+}
 
 }  // namespace
 
@@ -290,16 +386,17 @@ void inverse_anscombe(const Execution& run, const float* y, int64_t n, const Noi
            InverseAnscombeElement{y, noise.offset, noise.gain, constant + ratio * ratio, inverse == Inverse::exact, x});
 }
 
-void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern, Method method, const Output& rgb) {
+void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern, Method method, Encode encode,
+              const Output& rgb) {
   Levels identity;
   std::fill_n(identity.black, 36, 0.0f);
   std::fill_n(identity.scale, 36, 1.0f);
-  for_each(run, mosaic.width, mosaic.height, DemosaicPixel{{mosaic, pattern, identity, kUnbounded}, method, rgb});
+  demosaic_to(run, {mosaic, pattern, identity, kUnbounded, encode}, method, WriteRgb{rgb});
 }
 
 void develop(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
-             Method method, const Tone& tone, const Output& picture) {
-  for_each(run, mosaic.width, mosaic.height, DevelopPixel{{mosaic, pattern, levels, clip}, method, tone, picture});
+             Method method, Encode encode, const Tone& tone, const Output& picture) {
+  demosaic_to(run, {mosaic, pattern, levels, clip, encode}, method, WriteTone{tone, picture});
 }
 
 void render(const Execution& run, const Input& rgb, const Tone& tone, const Output& picture) {
