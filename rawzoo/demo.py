@@ -118,7 +118,7 @@ def run(folder: Path, say: Callable[[str], object] = lambda _: None) -> Path:
     raw = open_raw(dng)
     say(f"{dng}: {raw.width} x {raw.height}, {raw.cfa}, 14 bit, ISO 800")
 
-    columns = [Column("ground truth", truth, "the scene, no mosaic, no noise")]
+    developed: list[tuple[float, Column]] = []
     for card in registry.models(task="demosaic"):
         if not accepts(card, _CFA):
             continue
@@ -128,14 +128,17 @@ def run(folder: Path, say: Callable[[str], object] = lambda _: None) -> Path:
             _log.warning("model %s left out: %s", card.name, error)
             continue
         duration = f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
-        note = f"{psnr(picture, truth):.2f} dB   {duration}"
+        quality = psnr(picture, truth)
+        note = f"{quality:.2f} dB   {duration}"
         path = folder / f"{card.name}.png"
         write_picture(path, picture)
-        columns.append(Column(card.name, picture, note))
+        developed.append((quality, Column(card.name, picture, note)))
         say(f"{path}: {note}")
 
+    # Worst to best: the last one is shown whole.
+    columns = [column for _, column in sorted(developed, key=lambda entry: entry[0])]
     sheet = comparison_sheet(
-        columns,
+        [Column("ground truth", truth, "the scene, no mosaic, no noise"), *columns],
         CROPS,
         heading="One raw file, every developer",
         caption=f"{raw.width} x {raw.height} pixels, {raw.cfa}, 14 bit, noise of ISO 800; natural tone, sRGB.\n"

@@ -49,13 +49,13 @@ def bayer(mosaic: np.ndarray | None = None, **changes: object) -> RawImage:
 @pytest.mark.parametrize("name", WITH_WHITE_BALANCE)
 def test_plain_rendering_looks_like_libraws(shared_raw: Path, name: str) -> None:
     raw = rawzoo.open(shared_raw / name)
-    # LibRaw knows no baseline exposure. Both demosaic bilinearly: what better methods make of noise and fine detail
-    # differs by more than all else, among LibRaw's own too.
-    model = "bilinear" if raw.cfa else None
-    ours = rawzoo.develop(replace(raw, baseline_exposure=0.0), model, tone="none", dtype="uint16")
+    # LibRaw knows no baseline exposure.
+    ours = rawzoo.develop(replace(raw, baseline_exposure=0.0), tone="none", dtype="uint16")
+    # LibRaw's own X-Trans method refuses pictures lower than 512 rows, which the shared one is.
+    method = rawpy.DemosaicAlgorithm.LINEAR if raw.kind == "xtrans" else None
     with rawpy.imread(str(shared_raw / name)) as reader:
         theirs = reader.postprocess(
-            demosaic_algorithm=rawpy.DemosaicAlgorithm.LINEAR,
+            demosaic_algorithm=method,
             use_camera_wb=True,
             no_auto_bright=True,
             adjust_maximum_thr=0,
@@ -67,7 +67,7 @@ def test_plain_rendering_looks_like_libraws(shared_raw: Path, name: str) -> None
     lab = [colour.XYZ_to_Lab(colour.sRGB_to_XYZ(p[interior] / 65535.0)) for p in (ours, theirs)]
     difference = colour.delta_E(*lab, method="CIE 2000").mean()
     print(f"{name}: mean CIEDE2000 {difference:.2f}")  # noqa: T201 - shown by pytest -rP
-    assert difference <= 1.0
+    assert difference <= 2.0
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

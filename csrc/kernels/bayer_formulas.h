@@ -8,9 +8,11 @@
 
 namespace rawzoo {
 
-// The signed square root that noise and edges are more uniform in, and its inverse.
-RAWZOO_INLINE float encode_sqrt(float v) { return copysignf(sqrtf(fabsf(v)), v); }
-RAWZOO_INLINE float decode_sqrt(float v) { return v * fabsf(v); }
+// The signed square root that noise and edges are more uniform in, and its inverse. The pedestal keeps the slope at
+// zero finite: without it, noise around black becomes a pattern of two values.
+constexpr float kPedestal = 1.0f / 512, kPedestalRoot = 0.04419417382415922f;
+RAWZOO_INLINE float encode_sqrt(float v) { return copysignf(sqrtf(fabsf(v) + kPedestal) - kPedestalRoot, v); }
+RAWZOO_INLINE float decode_sqrt(float v) { return v * (fabsf(v) + 2 * kPedestalRoot); }
 
 RAWZOO_INLINE float square(float v) { return v * v; }
 // b where w is 0, a where w is 1; exact where both are equal.

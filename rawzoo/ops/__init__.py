@@ -380,8 +380,8 @@ def demosaic(
     Args:
         mosaic: ``[H, W]``, at least one CFA tile in each direction. Black-subtracted, and white-balanced where
             ``method`` mixes colours (all but ``superpixel`` and ``bilinear``).
-        encode: ``sqrt`` demosaics sign(v) sqrt(abs(v)), in which edges in light and shadow weigh alike and noise varies
-            less, and squares the result: closer to what is seen, by some decibels.
+        encode: ``sqrt`` demosaics sign(v) (sqrt(abs(v) + 1/512) - sqrt(1/512)), in which edges in light and shadow
+            weigh alike and noise varies less, and takes the result back: closer to what is seen, by some decibels.
         dtype: ``float32``, ``float16``; None: float32 (float64 for float64).
         layout: ``planar`` or ``interleaved``.
 

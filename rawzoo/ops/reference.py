@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,9 @@ from rawzoo.raw import cfa as cfa_patterns
 __all__ = ["bin_stats", "downscale_mosaic", "hot_pixels"]
 
 _SQRT_3_2 = math.sqrt(1.5)
+# Of the square-root encoding; in float32, so that black stays zero.
+_PEDESTAL = 1 / 512
+_PEDESTAL_ROOT = float(np.float32(math.sqrt(_PEDESTAL)))
 #: The least value of the Anscombe transform of pure Poisson data, where the closed-form inverse is zero.
 EXACT_FLOOR = 2 * math.sqrt(3 / 8)
 
@@ -185,10 +189,11 @@ def demosaic(
     x = _floating(mosaic)
     if encode == "sqrt":
         # By way of float64, for torch's own float32 root is not always the nearest.
-        x = torch.copysign(x.abs().to(torch.float64).sqrt().to(x.dtype), x)
+        root = (x.abs() + _PEDESTAL).to(torch.float64).sqrt().to(x.dtype)
+        x = torch.copysign(root - _PEDESTAL_ROOT, x)
     rgb = _demosaic(x, cfa, method)
     if encode == "sqrt":
-        rgb = rgb * rgb.abs()
+        rgb = rgb * (rgb.abs() + 2 * _PEDESTAL_ROOT)
     rgb = rgb.to(getattr(torch, dtype)) if dtype else rgb
     return rgb if layout == "planar" else rgb.permute(1, 2, 0).contiguous()
 
