@@ -242,8 +242,9 @@ void unpack(const py::object& planes_, int period, const Floats& black, const Fl
   const Inverse inverse = parse_inverse(method);
   const auto from = planes<Input>(stack);
   const auto to = planes<Output>(out);
-  launch(stack, out, how,
-         [&](const Execution& run) { backend::unpack(run, from, period, levels, plane_of.data(), cells, inverse, to); });
+  launch(stack, out, how, [&](const Execution& run) {
+    backend::unpack(run, from, period, levels, plane_of.data(), cells, inverse, to);
+  });
 }
 
 void white_balance(const py::object& mosaic_, int period, const Floats& black, const Floats& scale, float clip,
@@ -322,7 +323,8 @@ class NoiseMaps {
     for (const Tensor& tensor : tensor_) {
       tensor.require_type({DType::f32});
       require_contiguous(tensor);
-      if (tensor.shape != in.shape) throw py::value_error(std::string(tensor.name) + " must have the shape of the input.");
+      if (tensor.shape != in.shape)
+        throw py::value_error(std::string(tensor.name) + " must have the shape of the input.");
       if (tensor.cuda != in.cuda || tensor.device != in.device)
         throw py::value_error(std::string(tensor.name) + " must be on the device of the input.");
       out.require_apart(tensor);
@@ -373,9 +375,8 @@ void hot_pixels(const py::object& mosaic_, const std::string& cfa, float gain, f
     throw py::value_error("gain, sigma and threshold must not be negative.");
   const auto from = planes<Input>(mosaic);
   const auto to = planes<Output>(out);
-  launch(mosaic, out, how, [&](const Execution& run) {
-    backend::hot_pixels(run, from, pattern, {gain, sigma, offset}, threshold, to);
-  });
+  launch(mosaic, out, how,
+         [&](const Execution& run) { backend::hot_pixels(run, from, pattern, {gain, sigma, offset}, threshold, to); });
 }
 
 void bin_stats(const py::object& mosaic_, int period, const Floats& black, const Floats& scale,
@@ -413,9 +414,8 @@ void downscale_mosaic(const py::object& mosaic_, int period, const std::vector<i
   out.require_shape({mosaic.shape[0] / factor, mosaic.shape[1] / factor});
   const auto from = planes<Input>(mosaic);
   const auto to = planes<Output>(out);
-  launch(mosaic, out, how, [&](const Execution& run) {
-    backend::downscale_mosaic(run, from, period, channel_of.data(), factor, to);
-  });
+  launch(mosaic, out, how,
+         [&](const Execution& run) { backend::downscale_mosaic(run, from, period, channel_of.data(), factor, to); });
 }
 
 // Superpixel halves both sides.

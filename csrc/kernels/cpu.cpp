@@ -170,7 +170,8 @@ template <class Take>
 void markesteijn(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
                  int passes, Encode encode, const Take& take) {
   const int64_t blocks = (mosaic.width + kXTransBlock - 1) / kXTransBlock;
-  const int64_t bands = run.threads == 1 ? 1 : std::min((4 * run.threads + blocks - 1) / blocks, mosaic.height / 256 + 1);
+  const int64_t bands =
+      run.threads == 1 ? 1 : std::min((4 * run.threads + blocks - 1) / blocks, mosaic.height / 256 + 1);
   const int64_t rows_in_band = (mosaic.height + bands - 1) / bands;
   parallel(blocks * bands, 1, run.threads, [&](Strips& strips) {
     const Floats scratch = floats(kXTransScratch);

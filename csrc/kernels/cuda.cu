@@ -319,7 +319,8 @@ struct MendPixel {
       low = i == 0 || near < low ? near : low;
       high = i == 0 || near > high ? near : high;
     }
-    if (count >= 3 && is_outlier(v, low, high, noise, threshold)) v = ((sum - low) - high) / static_cast<float>(count - 2);
+    if (count >= 3 && is_outlier(v, low, high, noise, threshold))
+      v = ((sum - low) - high) / static_cast<float>(count - 2);
     store(repaired, 0, y, x, v);
   }
 };
@@ -340,7 +341,8 @@ __global__ void stats_kernel(Input mosaic, int period, Levels levels, CellChanne
                              Output stats) {
   const int64_t i = blockIdx.y, j = blockIdx.x;
   const int channel = static_cast<int>(blockIdx.z);
-  const int64_t top = grid_start(i, stats.height, mosaic.height), bottom = grid_start(i + 1, stats.height, mosaic.height);
+  const int64_t top = grid_start(i, stats.height, mosaic.height),
+                bottom = grid_start(i + 1, stats.height, mosaic.height);
   const int64_t left = grid_start(j, stats.width, mosaic.width), right = grid_start(j + 1, stats.width, mosaic.width);
   double sum = 0.0, count = 0.0;
   for (int64_t y = top; y < bottom; ++y)
@@ -612,8 +614,9 @@ void unpack(const Execution& run, const Input& planes, int period, const Levels&
             const Noise* noise, Inverse inverse, const Output& mosaic) {
   Levels back = levels;
   for (float& scale : back.scale) scale = 1.0f / scale;
-  for_each(run, mosaic.width, mosaic.height,
-           UnpackPixel{planes, period, back, cell_planes(plane_of, period), cell_noise(noise, period), inverse, mosaic});
+  for_each(
+      run, mosaic.width, mosaic.height,
+      UnpackPixel{planes, period, back, cell_planes(plane_of, period), cell_noise(noise, period), inverse, mosaic});
 }
 
 void white_balance(const Execution& run, const Input& mosaic, int period, const Levels& levels, float clip,

@@ -79,7 +79,8 @@ class Block {
       load(newest);
       int lag = 0;
       for (int i = 0; i < job_.passes; ++i) {
-        // Rows are made in the order in which they become possible; the first ones, which lack rows above, are not read.
+        // Rows are made in the order in which they become possible; the first ones, which lack rows above, are not
+        // read.
         int64_t y = newest - lag - (i ? 2 : 3);
         if (i)
           green_again(pass_[i - 1], pass_[i], y);
@@ -277,16 +278,15 @@ class Block {
                       *e1 = at(plane, y, p, axis.across, -3), *e2 = at(plane, y, p, axis.across, 3);
           RAWZOO_INDEPENDENT
           for (int k = 0; k < n; ++k) {
-            const bool beside = distance(g[k], g1[k]) + distance(g[k], g2[k]) <
-                                2.0f * (distance(g[k], h1[k]) + distance(g[k], h2[k]));
+            const bool beside =
+                distance(g[k], g1[k]) + distance(g[k], g2[k]) < 2.0f * (distance(g[k], h1[k]) + distance(g[k], h2[k]));
             const float near = with_green(middle(c1[k], c2[k]), g[k], middle(g1[k], g2[k]));
             const float far = with_green(middle(e1[k], e2[k]), g[k], middle(h1[k], h2[k]));
             out[k] = beside ? near : far;
           }
         } else {
           RAWZOO_INDEPENDENT
-          for (int k = 0; k < n; ++k)
-            out[k] = with_green(middle(c1[k], c2[k]), g[k], middle(g1[k], g2[k]));
+          for (int k = 0; k < n; ++k) out[k] = with_green(middle(c1[k], c2[k]), g[k], middle(g1[k], g2[k]));
         }
       }
     }

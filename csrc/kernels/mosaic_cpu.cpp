@@ -1,11 +1,10 @@
 // Mending, measuring and shrinking mosaics on the CPU.
-#include "kernels/mosaic_formulas.h"
-
 #include <algorithm>
 #include <cstring>
 #include <vector>
 
 #include "kernels/cpu_common.h"
+#include "kernels/mosaic_formulas.h"
 #include "kernels/ops.h"
 #include "kernels/parallel.h"
 
@@ -179,11 +178,13 @@ void downscale_mosaic(const Execution& run, const Input& mosaic, int period, con
           for (int c = 0; c < channels; ++c) {
             const float vertical = wanted[c] ? tent_weight(2 * y - twice_y, tent.reach[c]) : 0.0f;
             const int64_t row = ((y % period) + period) % period * period;
-            if (vertical == 0.0f || std::find(channel_of + row, channel_of + row + period, c) == channel_of + row + period)
+            if (vertical == 0.0f ||
+                std::find(channel_of + row, channel_of + row + period, c) == channel_of + row + period)
               continue;
             if (!loaded) {
               load_row(mosaic, continued(y, mosaic.height, period), line.get() + margin);
-              for (int64_t x = 1; x <= margin; ++x) line[margin - x] = line[margin + continued(-x, mosaic.width, period)];
+              for (int64_t x = 1; x <= margin; ++x)
+                line[margin - x] = line[margin + continued(-x, mosaic.width, period)];
               for (int64_t x = mosaic.width; x < mosaic.width + margin; ++x)
                 line[margin + x] = line[margin + continued(x, mosaic.width, period)];
               loaded = true;

@@ -10,8 +10,8 @@ RAWZOO_INLINE int64_t continued(int64_t i, int64_t n, int period) {
   return i >= 0 && i < n ? i : period == 2 ? mirror(i, n) : continue_by_period(i, n);
 }
 
-// Sites of its own colour around each cell of the tile, in reading order: Bayer, the eight at distance 2 (so that the two
-// greens stay apart); X-Trans, those in the 5x5 window.
+// Sites of its own colour around each cell of the tile, in reading order: Bayer, the eight at distance 2 (so that the
+// two greens stay apart); X-Trans, those in the 5x5 window.
 struct Neighbours {
   int count[36];
   int8_t dy[36][24], dx[36][24];
@@ -44,9 +44,9 @@ RAWZOO_INLINE bool is_outlier(float v, float low, float high, const Noise& noise
          (below > range && below > threshold * noise_at(low, noise));
 }
 
-// Shrinking: a tent around the place where an output sample lies in the input, over samples of its channel. Its half width
-// is a multiple of the distance at which the channel repeats, so that the weights always have the same sum and the tent's
-// middle as their centre: a ramp stays a ramp.
+// Shrinking: a tent around the place where an output sample lies in the input, over samples of its channel. Its half
+// width is a multiple of the distance at which the channel repeats, so that the weights always have the same sum and
+// the tent's middle as their centre: a ramp stays a ramp.
 struct Tent {
   int reach[4];    // half width, of each channel
   float scale[4];  // 1 / sum of the weights, which are products of a tent in y and one in x

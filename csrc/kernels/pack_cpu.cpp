@@ -112,9 +112,8 @@ void unpack(const Execution& run, const Input& planes, int period, const Levels&
 }
 
 void anscombe(const Execution& run, const float* x, const Channels& channels, float* y) {
-  channel_pieces(run, channels, [&](int64_t i, int64_t n, const Noise& noise) {
-    rows().anscombe(x + i, n, noise, y + i);
-  });
+  channel_pieces(run, channels,
+                 [&](int64_t i, int64_t n, const Noise& noise) { rows().anscombe(x + i, n, noise, y + i); });
 }
 
 void inverse_anscombe(const Execution& run, const float* y, const Channels& channels, Inverse inverse, float* x) {

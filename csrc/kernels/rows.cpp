@@ -422,7 +422,7 @@ const Rows RAWZOO_FOR_ISA(rows) = {
 #define RAWZOO_EACH(name) RAWZOO_CONCAT(name##_tile_, RAWZOO_ISA),
     RAWZOO_TILE_METHODS(RAWZOO_EACH)
 #undef RAWZOO_EACH
-    weighted_mean,
+        weighted_mean,
     tone_u8,
     tone_u16,
     tone_f32,

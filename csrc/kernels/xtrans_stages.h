@@ -68,8 +68,7 @@ struct XTransRegion {
     const auto s = [&](int k, int p) { return at[a.step(k, p)]; };
     image(a.across_direction, 1)[i] = bounded(green_across(s(0, -1), s(0, 1), s(0, -2), s(0, 2)), b.low, b.high);
     image(a.along_direction, 1)[i] = bounded(green_along(s(1, 0), s(-2, 0), *at, s(2, 0)), b.low, b.high);
-    image(a.left_direction, 1)[i] =
-        bounded(green_diagonal(s(-1, -1), s(2, 2), *at, s(-3, -3), s(3, 3)), b.low, b.high);
+    image(a.left_direction, 1)[i] = bounded(green_diagonal(s(-1, -1), s(2, 2), *at, s(-3, -3), s(3, 3)), b.low, b.high);
     image(a.right_direction, 1)[i] =
         bounded(green_diagonal(s(-1, 1), s(2, -2), *at, s(-3, 3), s(3, -3)), b.low, b.high);
   }
@@ -105,9 +104,9 @@ struct XTransRegion {
     for (int d = 0; d < kDirections; ++d) {
       float *row = image(d, of_row) + i, *column = image(d, 2 - of_row) + i;
       const float* g = image(d, 1) + i;
-      const bool level = d == kHorizontal ||
-                         (d != kVertical && pair_slope(row, g, 1) + pair_slope(column, g, 2) <=
-                                                pair_slope(row, g, 2 * width) + pair_slope(column, g, width));
+      const bool level =
+          d == kHorizontal || (d != kVertical && pair_slope(row, g, 1) + pair_slope(column, g, 2) <=
+                                                     pair_slope(row, g, 2 * width) + pair_slope(column, g, width));
       *row = pair(row, g, level ? 1 : 2 * width);
       *column = pair(column, g, level ? 2 : width);
     }
@@ -121,9 +120,8 @@ struct XTransRegion {
       float* c = image(d, 2 - own) + i;
       const float* g = image(d, 1) + i;
       int64_t step = a.along;
-      if (d == a.across_direction &&
-          !(distance(*g, g[-step]) + distance(*g, g[step]) <
-            2.0f * (distance(*g, g[-3 * a.across]) + distance(*g, g[3 * a.across]))))
+      if (d == a.across_direction && !(distance(*g, g[-step]) + distance(*g, g[step]) <
+                                       2.0f * (distance(*g, g[-3 * a.across]) + distance(*g, g[3 * a.across]))))
         step = 3 * a.across;
       *c = pair(c, g, step);
     }

@@ -4,7 +4,8 @@ Each takes a NumPy array or a torch tensor and gives the same kind back. Native 
 kernels do the work where they were built (:func:`available` says), plain torch (:mod:`rawzoo.ops.reference`)
 elsewhere; NumPy input reaches the native kernels without importing torch. Tensors that need gradients, or that
 torch.compile or torch.export traces, go through ``torch.ops.rawzoo.*``, with exact derivatives: all but ``develop``,
-``render``, ``hot_pixels``, ``bin_stats`` and the non-linear methods of ``demosaic`` are differentiable for floating input.
+``render``, ``hot_pixels``, ``bin_stats`` and the non-linear methods of ``demosaic`` are differentiable for floating
+input.
 
 Conventions:
 
@@ -133,9 +134,7 @@ def pack_anscombe(
     Returns:
         The planes of :func:`pack`, transformed.
     """
-    levels.planes(cfa)
-    noise = _noise_per_channel(cfa, gain, sigma, offset)
-    args = (cfa, *levels.check(cfa, black, white, gains), *noise, dtype_name(dtype))
+    args = (*_fused(cfa, black, white, gains, gain, sigma, offset), dtype_name(dtype))
     return run("pack_anscombe", mosaic, args, out)
 
 
@@ -163,10 +162,8 @@ def unpack_anscombe(
     Returns:
         The mosaic of :func:`unpack`.
     """
-    levels.planes(cfa)
     _inverse(method)
-    noise = _noise_per_channel(cfa, gain, sigma, offset)
-    args = (cfa, *levels.check(cfa, black, white, gains), *noise, method, dtype_name(dtype))
+    args = (*_fused(cfa, black, white, gains, gain, sigma, offset), method, dtype_name(dtype))
     return run("unpack_anscombe", planes, args, out)
 
 
@@ -209,8 +206,8 @@ def anscombe(x: Array, gain: Noise, sigma: Noise, offset: Noise = 0.0, out: Arra
     Returns:
         The same shape and dtype.
     """
-    name, noise = _noise(x, gain, sigma, offset)
-    return run("anscombe" + name, x, noise, out)
+    kind, parameters = _noise(x, gain, sigma, offset)
+    return run("anscombe" + kind, x, parameters, out)
 
 
 def inverse_anscombe(
@@ -237,8 +234,9 @@ def inverse_anscombe(
         The same shape and dtype.
     """
     _inverse(method)
-    name, noise = _noise(y, gain, sigma, offset)
-    return run("inverse_anscombe" + name, y, (*noise, method), out)
+    kind, parameters = _noise(y, gain, sigma, offset)
+    args = (*parameters, method)
+    return run("inverse_anscombe" + kind, y, args, out)
 
 
 def hot_pixels(
@@ -272,7 +270,8 @@ def hot_pixels(
     if not (all(abs(v) < math.inf for v in values) and min(values[0], values[1], values[3]) >= 0):
         raise UsageError("gain, sigma, offset and threshold must be finite and, but for offset, not negative.")
     cfa_patterns.period(cfa)
-    return run("hot_pixels", mosaic, (cfa, *values, _dtype_of(mosaic)), out)
+    args = (cfa, *values, _dtype_of(mosaic))
+    return run("hot_pixels", mosaic, args, out)
 
 
 def bin_stats(
@@ -308,10 +307,10 @@ def downscale_mosaic(mosaic: Array, cfa: str, factor: int, out: Array | None = N
     """A smaller mosaic of the same pattern and scene, for previews and for training at several scales.
 
     Each output sample is a weighted mean of the input samples of its channel around the place in the scene where it
-    lies (output pixels cover ``factor`` by ``factor`` input pixels), with a tent whose half width is ``factor``, rounded
-    up to the distance at which the channel repeats (Bayer 2; X-Trans greens 3, red and blue 6): wide enough against
-    aliasing, and with its middle exactly at that place whatever the phase, so that a ramp stays the same ramp and the
-    channels stay aligned. Linear; differentiable.
+    lies (output pixels cover ``factor`` by ``factor`` input pixels), with a tent whose half width is ``factor``,
+    rounded up to the distance at which the channel repeats (Bayer 2; X-Trans greens 3, red and blue 6): wide enough
+    against aliasing, and with its middle exactly at that place whatever the phase, so that a ramp stays the same ramp
+    and the channels stay aligned. Linear; differentiable.
 
     Args:
         mosaic: ``[H, W]``, at least one CFA tile in each direction.
@@ -487,8 +486,19 @@ def _noise_values(gain: Any, sigma: Any, offset: Any, count: int) -> tuple[level
     return values
 
 
-def _noise_per_channel(cfa: str, gain: PerChannel, sigma: PerChannel, offset: PerChannel) -> tuple[levels.Values, ...]:
-    return _noise_values(gain, sigma, offset, len(cfa_patterns.channels(cfa)))
+def _fused(
+    cfa: str,
+    black: PerChannel,
+    white: PerChannel,
+    gains: Sequence[float],
+    gain: PerChannel,
+    sigma: PerChannel,
+    offset: PerChannel,
+) -> tuple[Any, ...]:
+    """Arguments of packing and of the Anscombe transform, noise per channel."""
+    levels.planes(cfa)
+    noise = _noise_values(gain, sigma, offset, len(cfa_patterns.channels(cfa)))
+    return cfa, *levels.check(cfa, black, white, gains), *noise
 
 
 def _noise(x: Any, gain: Noise, sigma: Noise, offset: Noise) -> tuple[str, tuple[Any, ...]]:
@@ -501,8 +511,8 @@ def _noise(x: Any, gain: Noise, sigma: Noise, offset: Noise) -> tuple[str, tuple
     counts = {len(value) for value in values if getattr(value, "ndim", 1) and hasattr(value, "__len__")}
     if len(counts) > 1:
         raise UsageError(f"gain, sigma and offset have different numbers of values: {sorted(counts)}.")
-    values = tuple(float(value) if getattr(value, "ndim", 1) == 0 else value for value in values)
-    return "", _noise_values(*values, counts.pop() if counts else 1)
+    gain, sigma, offset = (float(value) if getattr(value, "ndim", 1) == 0 else value for value in values)
+    return "", _noise_values(gain, sigma, offset, counts.pop() if counts else 1)
 
 
 def _like(x: Any, value: Any) -> Any:

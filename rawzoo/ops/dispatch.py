@@ -114,7 +114,7 @@ def _rendered_shape(shape: Shape, _: Args) -> Shape:
     return shape[1], shape[2], 3
 
 
-def _by_cell(cfa: str, values: Sequence[float]) -> tuple[float, ...]:
+def _by_cell(cfa: str, values: Sequence[float]) -> levels.Values:
     """Values per channel as values per cell of the tile."""
     return tuple(values[channel] for channel in cfa_patterns.channel_tile(cfa).ravel().tolist())
 
@@ -127,9 +127,8 @@ def _pack(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
 
 def _unpack(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
     cfa, level = args[0], levels.cells(*args[:4])
-    noise, method = [(), (), ()], "algebraic"
-    if len(args) == 9:
-        noise, method = [_by_cell(cfa, values) for values in args[4:7]], args[7]
+    noise = [_by_cell(cfa, values) for values in args[4:7]] if len(args) == 9 else [(), (), ()]
+    method = args[7] if len(args) == 9 else "algebraic"
     module.unpack(x, cfa_patterns.period(cfa), level.black, level.scale, levels.planes(cfa), *noise, method, out, how)
 
 

@@ -318,6 +318,10 @@ def _refuse_gradients(name: str) -> Callable[[Any, tuple[Any, ...], Tensor], Non
     return refuse
 
 
+def _no_backward(ctx: Any, gradient: Tensor) -> None:  # noqa: ARG001 - the set-up raises
+    return None
+
+
 def _save_downscale(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch passes it
     mosaic, ctx.cfa, ctx.factor, _ = inputs
     ctx.shape = mosaic.shape
@@ -377,6 +381,6 @@ unpack_anscombe.register_autograd(_unpack_anscombe_backward, setup_context=_save
 downscale_mosaic.register_autograd(_downscale_backward, setup_context=_save_downscale)
 downscale_mosaic_adjoint.register_autograd(_downscale_adjoint_backward, setup_context=_save_downscale_adjoint)
 for _name, _op in (("hot_pixels", hot_pixels), ("bin_stats", bin_stats)):
-    _op.register_autograd(lambda ctx, gradient: None, setup_context=_refuse_gradients(_name))
+    _op.register_autograd(_no_backward, setup_context=_refuse_gradients(_name))
 demosaic.register_autograd(_demosaic_backward, setup_context=_save_demosaic)
 demosaic_adjoint.register_autograd(_demosaic_adjoint_backward, setup_context=_save_adjoint)

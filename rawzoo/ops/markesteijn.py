@@ -30,10 +30,10 @@ def demosaic(extended: Tensor, cfa: str, method: str) -> Tensor:
     margin = reach(method)
     sites = _Sites(cfa, extended, margin)
     green = sites.first_green()
-    for i in range(PASSES[method]):
-        if i:
-            green = sites.green_again(green, merged)
-        merged = sites.merge([sites.image(green[d], d) for d in range(4)])
+    merged = sites.picture(green)
+    for _ in range(PASSES[method] - 1):
+        green = sites.green_again(green, merged)
+        merged = sites.picture(green)
     return merged[:, margin:-margin, margin:-margin]
 
 
@@ -130,6 +130,10 @@ class _Sites:
                 again[_direction(one)] = torch.where(mask, old + 0.25 * (bounded - old), again[_direction(one)])
         return again
 
+    def picture(self, green: Tensor) -> Tensor:
+        """What the four images are merged to."""
+        return _merge([self.image(green[direction], direction) for direction in range(4)])
+
     def image(self, green: Tensor, direction: int) -> Tensor:
         """Red and blue to the green of one direction: ``[3, H, W]``."""
         color = self.color
@@ -195,21 +199,23 @@ class _Sites:
             torch.where(solitary, torch.where(of_row == 0, column, row), blue),
         )
 
-    def merge(self, images: list[Tensor]) -> Tensor:
-        """The mean of the images, weighted by how straight each goes on in its direction around the site."""
-        weights = []
-        for image, step in zip(images, _STEPS, strict=True):
-            red, green, blue = (image - _at(image, step, -1)) + (image - _at(image, step))
-            luma = 0.5 * green + 0.25 * (red + blue)
-            energy = luma**2 + 4.0 * ((red - green) ** 2 + (blue - green) ** 2)
-            energy = (_at(energy, (-1, 0)) + _at(energy, (1, 0))) + energy
-            energy = (_at(energy, (0, -1)) + _at(energy, (0, 1))) + energy
-            energy = energy + 1e-20
-            weights.append(1 / (energy * torch.sqrt(energy)))
-        scale = 1 / ((weights[0] + weights[1]) + (weights[2] + weights[3]))
-        base = images[0]
-        parts = [(weight * scale) * (image - base) for weight, image in zip(weights, images, strict=True)]
-        return base + (parts[1] + (parts[2] + parts[3]))
+
+def _merge(images: list[Tensor]) -> Tensor:
+    """The mean of the images, weighted by how straight each goes on in its direction around the site."""
+    weights = []
+    for image, step in zip(images, _STEPS, strict=True):
+        red, green, blue = (image - _at(image, step, -1)) + (image - _at(image, step))
+        luma = 0.5 * green + 0.25 * (red + blue)
+        energy = luma**2 + 4.0 * ((red - green) ** 2 + (blue - green) ** 2)
+        energy = (_at(energy, (-1, 0)) + _at(energy, (1, 0))) + energy
+        energy = (_at(energy, (0, -1)) + _at(energy, (0, 1))) + energy
+        energy = energy + 1e-20
+        weights.append((energy * torch.sqrt(energy)).reciprocal())
+    scale = ((weights[0] + weights[1]) + (weights[2] + weights[3])).reciprocal()
+    base = images[0]
+    parts = [(weight * scale) * (image - base) for weight, image in zip(weights, images, strict=True)]
+    merged: Tensor = base + (parts[1] + (parts[2] + parts[3]))
+    return merged
 
 
 def _beside_block(dy: int, dx: int, direction: int) -> tuple[Offset, Offset, float]:

@@ -121,7 +121,8 @@ def unpack_anscombe(
     method: str,
     dtype: str,
 ) -> Tensor:
-    x = inverse_anscombe(_planes(stack, dtype), *(per_plane(cfa, values) for values in (gain, sigma, offset)), method)
+    gain, sigma, offset = (per_plane(cfa, values) for values in (gain, sigma, offset))
+    x = inverse_anscombe(_planes(stack, dtype), gain, sigma, offset, method)
     return _unpack(x, cfa, black, white, gains, dtype)
 
 

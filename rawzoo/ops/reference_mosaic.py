@@ -96,9 +96,8 @@ def bin_stats(
     means, counts = [], []
     for c in range(len(cfa_patterns.channels(cfa))):
         chosen = within & (channel == c)
-        n = binned(chosen.to(torch.float64))
-        means.append(binned(torch.where(chosen, x, 0.0).to(torch.float64)) / n.clamp(min=1))
-        counts.append(n)
+        counts.append(binned(chosen.to(torch.float64)))
+        means.append(binned(torch.where(chosen, x, 0.0).to(torch.float64)) / counts[-1].clamp(min=1))
     return torch.stack([torch.stack(means), torch.stack(counts)]).to(torch.float32)
 
 

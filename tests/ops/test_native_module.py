@@ -16,6 +16,7 @@ from rawzoo.raw.cfa import XTRANS_PATTERN, channel_tile
 
 CELLS = ((0.0,) * 4, (1.0,) * 4)
 NO_NOISE = ((), (), ())
+PACKING = (2, *CELLS, (0, 1, 2, 3), *NO_NOISE)
 MATRIX = np.array([[1.6, -0.4, -0.2], [-0.2, 1.5, -0.3], [0.1, -0.6, 1.5]])
 
 
@@ -90,7 +91,8 @@ def test_results_depend_neither_on_threads_nor_on_the_instruction_set(cfa: str) 
                 yield (again := np.empty(tiles.shape, np.uint16))
                 _native.unpack(planes, period, *cells, plane_of, *noise, "exact", again, threads)
         yield (transformed := np.empty_like(rgb))
-        _native.anscombe_map(rgb, *np.random.default_rng(1).uniform(0.01, 0.1, (3, *rgb.shape)).astype("f4"), transformed, threads)
+        maps = np.random.default_rng(1).uniform(0.01, 0.1, (3, *rgb.shape)).astype(np.float32)
+        _native.anscombe_map(rgb, *maps, transformed, threads)
         yield (repaired := np.empty_like(x))
         _native.hot_pixels(x, cfa, 0.0, 9000.0, 0.0, 1.0, repaired, threads)
         channel_of = channel_tile(cfa).ravel().tolist()
@@ -120,22 +122,22 @@ def frozen(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda x, o: _native.pack([[1, 2]], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "must be a NumPy array or"),
-        (lambda x, o: _native.pack(x.astype("i4"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "mosaic has a dtype"),
-        (lambda x, o: _native.pack(x.astype(">u2"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "mosaic has a dtype"),
-        (lambda x, o: _native.pack(x.astype("u1"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "mosaic must be uint16 or"),
-        (lambda x, o: _native.pack(x[None], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), ValueError, r"shape \[any, any\], not \[1, 8"),
-        (lambda x, o: _native.pack(x[:7], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), ValueError, "whole tiles"),
-        (lambda x, o: _native.pack(x[:, ::2], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o[..., :2], 1), ValueError, "contiguous along"),
+        (lambda x, o: _native.pack([[1, 2]], *PACKING, o, 1), TypeError, "must be a NumPy array or"),
+        (lambda x, o: _native.pack(x.astype("i4"), *PACKING, o, 1), TypeError, "mosaic has a dtype"),
+        (lambda x, o: _native.pack(x.astype(">u2"), *PACKING, o, 1), TypeError, "mosaic has a dtype"),
+        (lambda x, o: _native.pack(x.astype("u1"), *PACKING, o, 1), TypeError, "mosaic must be uint16 or"),
+        (lambda x, o: _native.pack(x[None], *PACKING, o, 1), ValueError, r"shape \[any, any\], not \[1, 8"),
+        (lambda x, o: _native.pack(x[:7], *PACKING, o, 1), ValueError, "whole tiles"),
+        (lambda x, o: _native.pack(x[:, ::2], *PACKING, o[..., :2], 1), ValueError, "contiguous along"),
         (
-            lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o[:, :3], 1),
+            lambda x, o: _native.pack(x, *PACKING, o[:, :3], 1),
             ValueError,
             r"out must have shape \[4, 4, 4\]",
         ),
-        (lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, frozen(o), 1), ValueError, "out is read-only"),
+        (lambda x, o: _native.pack(x, *PACKING, frozen(o), 1), ValueError, "out is read-only"),
         (lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 2), *NO_NOISE, o, 1), ValueError, "plane_of"),
         (lambda x, o: _native.pack(x, 2, (0.0,), (1.0,), (0, 1, 2, 3), *NO_NOISE, o, 1), ValueError, "levels"),
-        (lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 0), ValueError, "threads"),
+        (lambda x, o: _native.pack(x, *PACKING, o, 0), ValueError, "threads"),
         (lambda x, o: _native.white_balance(x, 3, *CELLS, 1, o, 1), (TypeError, ValueError), "out must|period"),
         (lambda x, o: _native.demosaic(x, "RGB", "bilinear", "none", False, o, 1), ValueError, "4 or 36 letters"),
         (lambda x, o: _native.demosaic(x, "RGGX", "bilinear", "none", False, o, 1), ValueError, "made of R, G and B"),
