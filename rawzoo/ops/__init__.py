@@ -234,9 +234,8 @@ def inverse_anscombe(
         The same shape and dtype.
     """
     _inverse(method)
-    kind, parameters = _noise(y, gain, sigma, offset)
-    args = (*parameters, method)
-    return run("inverse_anscombe" + kind, y, args, out)
+    kind, parameters = _noise(y, gain, sigma, offset, method)
+    return run("inverse_anscombe" + kind, y, parameters, out)
 
 
 def hot_pixels(
@@ -266,12 +265,8 @@ def hot_pixels(
     Returns:
         ``[H, W]`` of the dtype of ``mosaic``; what was repaired is where it differs.
     """
-    values = float(gain), float(sigma), float(offset), float(threshold)
-    if not (all(abs(v) < math.inf for v in values) and min(values[0], values[1], values[3]) >= 0):
-        raise UsageError("gain, sigma, offset and threshold must be finite and, but for offset, not negative.")
     cfa_patterns.period(cfa)
-    args = (cfa, *values, _dtype_of(mosaic))
-    return run("hot_pixels", mosaic, args, out)
+    return run("hot_pixels", mosaic, (cfa, *_finite(gain, sigma, offset, threshold), _dtype_of(mosaic)), out)
 
 
 def bin_stats(
@@ -332,7 +327,9 @@ XTRANS_METHODS = ("bilinear", "markesteijn-1", "markesteijn")
 
 def demosaic_methods(cfa: str) -> tuple[str, ...]:
     """The methods :func:`demosaic` and :func:`develop` have for a CFA pattern."""
-    return BAYER_METHODS if cfa_patterns.period(cfa) == 2 else XTRANS_METHODS
+    if cfa_patterns.period(cfa) == 2:
+        return BAYER_METHODS
+    return XTRANS_METHODS if cfa_patterns.is_xtrans_tile(cfa) else XTRANS_METHODS[:1]
 
 
 def demosaic(
@@ -455,8 +452,6 @@ def _method(cfa: str, method: str, encode: str) -> None:
         raise UsageError(f"demosaic method {method!r} does not exist for {cfa}; it has {', '.join(methods)}.")
     if encode not in ("none", "sqrt"):
         raise UsageError(f"encode {encode!r} is none of none, sqrt.")
-    if method.startswith("markesteijn"):
-        cfa_patterns.xtrans_phase(cfa)
 
 
 def _result_dtype(mosaic: Any) -> str:
@@ -501,18 +496,18 @@ def _fused(
     return cfa, *levels.check(cfa, black, white, gains), *noise
 
 
-def _noise(x: Any, gain: Noise, sigma: Noise, offset: Noise) -> tuple[str, tuple[Any, ...]]:
-    """Which op takes these parameters, by the end of its name, and how it takes them."""
+def _noise(x: Any, gain: Noise, sigma: Noise, offset: Noise, *rest: Any) -> tuple[str, tuple[Any, ...]]:
+    """Which op takes these parameters, by the end of its name, and its arguments."""
     values: tuple[Any, ...] = (gain, sigma, offset)
     if all(isinstance(value, (int, float)) for value in values):
-        return "", _noise_values(gain, sigma, offset, 1)
+        return "", (*_noise_values(gain, sigma, offset, 1), *rest)
     if any(getattr(value, "ndim", 0) > 1 or getattr(value, "requires_grad", False) for value in values):
-        return "_map", tuple(_like(x, value) for value in values)
+        return "_map", (*(_like(x, value) for value in values), *rest)
     counts = {len(value) for value in values if getattr(value, "ndim", 1) and hasattr(value, "__len__")}
     if len(counts) > 1:
         raise UsageError(f"gain, sigma and offset have different numbers of values: {sorted(counts)}.")
     gain, sigma, offset = (float(value) if getattr(value, "ndim", 1) == 0 else value for value in values)
-    return "", _noise_values(gain, sigma, offset, counts.pop() if counts else 1)
+    return "", (*_noise_values(gain, sigma, offset, counts.pop() if counts else 1), *rest)
 
 
 def _like(x: Any, value: Any) -> Any:
@@ -533,6 +528,12 @@ def _like(x: Any, value: Any) -> Any:
     if tensor.shape != x.shape and tensor.dim() != 0 and not channels:
         return tensor
     return tensor.expand(x.shape).contiguous()
+
+
+def _finite(gain: float, sigma: float, offset: float, threshold: float) -> tuple[float, ...]:
+    if not (all(abs(v) < math.inf for v in (gain, sigma, offset, threshold)) and min(gain, sigma, threshold) >= 0):
+        raise UsageError("gain, sigma, offset and threshold must be finite and, but for offset, not negative.")
+    return float(gain), float(sigma), float(offset), float(threshold)
 
 
 def _dtype_of(mosaic: Any) -> str:

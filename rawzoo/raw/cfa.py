@@ -70,6 +70,12 @@ def shift(cfa: str, rows: int, columns: int) -> str:
 
 
 @lru_cache(maxsize=64)
+def is_xtrans_tile(cfa: str) -> bool:
+    """Whether the pattern is :data:`XTRANS_PATTERN` in some phase."""
+    return any(cfa == shift(XTRANS_PATTERN, y, x) for y in range(6) for x in range(6))
+
+
+@lru_cache(maxsize=64)
 def xtrans_phase(cfa: str) -> tuple[int, int]:
     """Row and column, 0 to 5, of :data:`XTRANS_PATTERN` at which the pattern starts.
 

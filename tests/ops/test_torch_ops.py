@@ -215,17 +215,24 @@ def test_cuda_equals_cpu(stride: int) -> None:
     assert module_for("cuda") is not None, ops.available()["cuda"]
     generator = torch.Generator().manual_seed(0)
     mosaics = [
-        torch.randint(0, 1 << 16, (38, 100), generator=generator).to(dtype) for dtype in (torch.uint16, torch.float32)
+        torch.randint(0, 1 << 16, (42, 102), generator=generator).to(dtype) for dtype in (torch.uint16, torch.float32)
     ]
     curve = torch.linspace(0, 1, 1000) ** 0.45
     calls: list[tuple[Callable[[Tensor], Tensor], float]] = []
     for cfa in (*BAYER_PATTERNS, XTRANS_PATTERN):
         count = 4 if len(cfa) == 4 else 3
         levels = (cfa, (500.0, 510.0, 520.0, 530.0)[:count], (60000.0,) * count, GAINS)
-        if count == 4:
-            for dtype in ("float32", "float16", "bfloat16"):
-                calls.append((lambda x, a=levels, d=dtype: ops.pack(x, *a, dtype=d), 0.0))
-                calls.append((lambda x, a=levels, d=dtype: ops.unpack(ops.pack(x, *a, dtype=d), *a), 0.0))
+        for dtype in ("float32", "float16", "bfloat16"):
+            calls.append((lambda x, a=levels, d=dtype: ops.pack(x, *a, dtype=d), 0.0))
+            calls.append((lambda x, a=levels, d=dtype: ops.unpack(ops.pack(x, *a, dtype=d), *a), 0.0))
+        noise = {"gain": (0.1, 0.2, 0.3, 0.4)[:count], "sigma": 0.1, "offset": 0.02}
+        calls += [
+            (lambda x, a=levels, n=noise: ops.pack_anscombe(x, *a, **n), 1e-5),
+            (lambda x, a=levels, n=noise: ops.unpack_anscombe(ops.pack(x, *a), *a, **n, dtype="float32"), 0.1),
+            (lambda x, c=cfa: ops.hot_pixels(x, c, 0.0, 9000.0, 0.0, 1.0), 1.0),
+            (lambda x, a=levels: ops.bin_stats(x, *a[:3], (3, 5), 0.1, 0.9), 1e-6),
+            *((lambda x, c=cfa, f=factor: ops.downscale_mosaic(x, c, f), 1.0) for factor in (1, 2, 3, 8)),
+        ]
         calls.append((lambda x, a=levels: ops.white_balance(x, *a, clip=0.9), 0.0))
         for method in ops.demosaic_methods(cfa):
             calls.append((lambda x, c=cfa, m=method: ops.demosaic(x, c, m), 0.02))
@@ -247,6 +254,13 @@ def test_cuda_equals_cpu(stride: int) -> None:
                 0.1,
             )
         )
+    by_row = torch.tensor([10.0, 20.0, 30.0] * 14)[:, None]
+
+    def with_maps(x: Tensor) -> Tensor:
+        noise = by_row.to(x.device).expand(x.shape)
+        return ops.inverse_anscombe(ops.anscombe(x.float(), noise, 20.0, noise), noise, 20.0, noise, "exact")
+
+    calls.append((with_maps, 0.1))
     for x in mosaics:
         view = x.repeat_interleave(stride, 0)[::stride]
         for call, tolerance in calls:
