@@ -47,7 +47,7 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
   const auto tile = tile_levels(levels, period);
   const bool direct = period == 2 && !noise && planes.type == DType::f32;
   parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
-    alignas(64) float line[kPiece], phase[6][kPiece / 2];
+    alignas(64) float line[kPiece], buffer[6][kPiece / 2];
     for (int64_t begin, end; strips.next(begin, end);)
       for (int64_t y = begin; y < end; ++y) {
         const RowLevels& row = tile[y % period];
@@ -64,6 +64,9 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
         for (int64_t x = 0; x < mosaic.width; x += kPiece) {
           const int64_t n = std::min<int64_t>(kPiece, mosaic.width - x), count = n / period;
           const char* samples = in + x * size_of(mosaic.type);
+          float* phase[6];  // where the samples go, or first
+          for (int i = 0; i < period; ++i)
+            phase[i] = planes.type == DType::f32 ? static_cast<float*>(out[i].at(x / period)) : buffer[i];
           if (period == 2) {
             kernels.split(samples, mosaic.type, n, row.black, row.scale, kUnbounded, phase[0], phase[1]);
           } else {
@@ -72,7 +75,7 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
           }
           for (int i = 0; i < period; ++i) {
             if (noise) kernels.anscombe(phase[i], count, noise[cell + i], phase[i]);
-            kernels.store(phase[i], planes.type, count, out[i].at(x / period));
+            if (planes.type != DType::f32) kernels.store(phase[i], planes.type, count, out[i].at(x / period));
           }
         }
       }

@@ -499,8 +499,10 @@ def _fused(
 def _noise(x: Any, gain: Noise, sigma: Noise, offset: Noise, *rest: Any) -> tuple[str, tuple[Any, ...]]:
     """Which op takes these parameters, by the end of its name, and its arguments."""
     values: tuple[Any, ...] = (gain, sigma, offset)
-    if all(isinstance(value, (int, float)) for value in values):
-        return "", (*_noise_values(gain, sigma, offset, 1), *rest)
+    if isinstance(gain, (int, float)) and isinstance(sigma, (int, float)) and isinstance(offset, (int, float)):
+        if 0 < gain < math.inf and 0 <= sigma < math.inf and abs(offset) < math.inf:  # the usual case, fast
+            return "", ((float(gain),), (float(sigma),), (float(offset),), *rest)
+        return "", _noise_values(gain, sigma, offset, 1)
     if any(getattr(value, "ndim", 0) > 1 or getattr(value, "requires_grad", False) for value in values):
         return "_map", (*(_like(x, value) for value in values), *rest)
     counts = {len(value) for value in values if getattr(value, "ndim", 1) and hasattr(value, "__len__")}
