@@ -14,8 +14,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.tested
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-json=benchmarks/latest.json
+bench: $(VENV)/.benched
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-json=benchmarks/latest.json \
+		--benchmark-columns=min,median,rounds --disable-warnings
 
 lint: $(VENV)/.linted
 	$(BIN)/ruff check .
@@ -36,6 +37,10 @@ $(VENV)/.installed: $(NATIVE_SOURCES) | $(VENV)/bin/python
 
 $(VENV)/.tested: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --group test
+	@touch $@
+
+$(VENV)/.benched: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --group bench
 	@touch $@
 
 $(VENV)/.linted: $(VENV)/.installed

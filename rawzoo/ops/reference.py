@@ -265,8 +265,9 @@ def _demosaic_xtrans(x: Tensor, cfa: str) -> Tensor:
             samples[dy, dx] = extended[radius + dy : radius + dy + h, radius + dx : radius + dx + w]
             base = torch.where(_tiled(is_base, 6, x) > 0, samples[dy, dx], base)
         mean = base
-        for offset, weight, _ in taps:
-            weights = _tiled(weight, 6, x)
+        for offset, weight, is_base in taps:
+            # Not the base itself: of an infinite sample that would make NaN.
+            weights = _tiled([0.0 if first else w for w, first in zip(weight, is_base, strict=True)], 6, x)
             mean = mean + torch.where(weights > 0, weights * (samples[offset] - base), torch.zeros_like(x))
         planes.append(mean)
     return torch.stack(planes)

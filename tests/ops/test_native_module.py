@@ -223,16 +223,3 @@ def test_the_reference_takes_over_without_the_native_module(without_native: None
         assert got.dtype == expected.dtype
         tolerance = 1 if got.dtype.kind == "u" else 0
         np.testing.assert_allclose(got.astype(float), expected.astype(float), rtol=3e-7, atol=tolerance)
-
-
-@pytest.mark.slow
-def test_more_than_two_to_the_31_elements() -> None:
-    height, width = 2050, 1 << 20
-    x = np.zeros((height, width), np.uint16)
-    x[-16:, -16:] = np.random.default_rng(0).integers(0, 1 << 16, (16, 16))
-    args = ("RGGB", 0, 65535, (1, 1, 1), 1.0, np.eye(3))
-    picture = ops.develop(x, *args)
-    corner = ops.develop(x[-20:, -20:], *args)
-    np.testing.assert_array_equal(picture[-18:, -18:], corner[-18:, -18:])
-    assert corner.max() > 0
-    assert picture[: height - 18].max() == 0
