@@ -45,7 +45,7 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
           const Noise* noise, const Output& planes) {
   const Rows& kernels = rows();
   const auto tile = tile_levels(levels, period);
-  const bool direct = period == 2 && !noise && planes.type == DType::f32;
+  const bool direct = period == 2 && planes.type == DType::f32;
   parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
     alignas(64) float line[kPiece], buffer[6][kPiece / 2];
     for (int64_t begin, end; strips.next(begin, end);)
@@ -57,8 +57,11 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
         for (int i = 0; i < period; ++i)
           out[i] = {static_cast<char*>(row_of(planes, plane_of[cell + i], y / period)), planes.type};
         if (direct) {
-          kernels.split(in, mosaic.type, mosaic.width, row.black, row.scale, kUnbounded,
-                        static_cast<float*>(out[0].at(0)), static_cast<float*>(out[1].at(0)));
+          auto *even = static_cast<float*>(out[0].at(0)), *odd = static_cast<float*>(out[1].at(0));
+          if (noise)
+            kernels.split_anscombe(in, mosaic.type, mosaic.width, row.black, row.scale, noise + cell, even, odd);
+          else
+            kernels.split(in, mosaic.type, mosaic.width, row.black, row.scale, kUnbounded, even, odd);
           continue;
         }
         for (int64_t x = 0; x < mosaic.width; x += kPiece) {
@@ -67,14 +70,16 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
           float* phase[6];  // where the samples go, or first
           for (int i = 0; i < period; ++i)
             phase[i] = planes.type == DType::f32 ? static_cast<float*>(out[i].at(x / period)) : buffer[i];
-          if (period == 2) {
+          if (period == 2 && noise) {
+            kernels.split_anscombe(samples, mosaic.type, n, row.black, row.scale, noise + cell, phase[0], phase[1]);
+          } else if (period == 2) {
             kernels.split(samples, mosaic.type, n, row.black, row.scale, kUnbounded, phase[0], phase[1]);
           } else {
             kernels.balance(samples, mosaic.type, n, row.black, row.scale, kUnbounded, line);
             for (int i = 0; i < period; ++i) kernels.every(line, period, i, count, phase[i]);
           }
           for (int i = 0; i < period; ++i) {
-            if (noise) kernels.anscombe(phase[i], count, noise[cell + i], phase[i]);
+            if (noise && period == 6) kernels.anscombe(phase[i], count, noise[cell + i], phase[i]);
             if (planes.type != DType::f32) kernels.store(phase[i], planes.type, count, out[i].at(x / period));
           }
         }

@@ -67,6 +67,33 @@ void split_any(const void* in, DType type, int64_t width, const float* black, co
     split_row(static_cast<const float*>(in), width, black, scale, clip, even, odd);
 }
 
+// In one loop, so that roots are taken while memory is waited for.
+template <class T>
+void split_anscombe_row(const T* in, int64_t width, const float* black, const float* scale, const Noise* noise,
+                        float* even, float* odd) {
+  const float black0 = black[0], black1 = black[1], scale0 = scale[0], scale1 = scale[1];
+  const float offset0 = noise[0].offset, offset1 = noise[1].offset;
+  const float inverse0 = 1.0f / noise[0].gain, inverse1 = 1.0f / noise[1].gain;
+  const float shift0 = 0.375f + square(noise[0].sigma / noise[0].gain);
+  const float shift1 = 0.375f + square(noise[1].sigma / noise[1].gain);
+  const int64_t pairs = width / 2;
+  RAWZOO_INDEPENDENT
+  for (int64_t k = 0; k < pairs; ++k) {
+    const float v0 = (static_cast<float>(in[2 * k]) - black0) * scale0;
+    const float v1 = (static_cast<float>(in[2 * k + 1]) - black1) * scale1;
+    even[k] = anscombe_value(v0, offset0, inverse0, shift0);
+    odd[k] = anscombe_value(v1, offset1, inverse1, shift1);
+  }
+}
+
+void split_anscombe(const void* in, DType type, int64_t width, const float* black, const float* scale,
+                    const Noise* noise, float* even, float* odd) {
+  if (type == DType::u16)
+    split_anscombe_row(static_cast<const uint16_t*>(in), width, black, scale, noise, even, odd);
+  else
+    split_anscombe_row(static_cast<const float*>(in), width, black, scale, noise, even, odd);
+}
+
 void interleave(const float* even, const float* odd, int64_t pairs, float* out) {
   RAWZOO_INDEPENDENT
   for (int64_t k = 0; k < pairs; ++k) {
@@ -410,6 +437,7 @@ const Rows RAWZOO_FOR_ISA(rows) = {
     RAWZOO_STRING(RAWZOO_ISA),
     balance_any,
     split_any,
+    split_anscombe,
     interleave,
     interleave3,
     encode_row,

@@ -30,6 +30,9 @@ struct Rows {
   // The same with levels[x % 2], even and odd columns apart; odd gets one sample less where width is odd.
   void (*split)(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip,
                 float* even, float* odd);
+  // The same of an even width, without a bound and through the Anscombe transform, with noise[x % 2].
+  void (*split_anscombe)(const void* in, DType type, int64_t width, const float* black, const float* scale,
+                         const Noise* noise, float* even, float* odd);
   // out[2k] = even[k], out[2k + 1] = odd[k].
   void (*interleave)(const float* even, const float* odd, int64_t pairs, float* out);
   // The same of three planes: out[3k + i] = in[i][k].
