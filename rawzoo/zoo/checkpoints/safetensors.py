@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
-from pathlib import Path
 from typing import Any
 
-from rawzoo.zoo.checkpoints.checkpoint import BFLOAT16, Checkpoint, Source, plain, reading
+from rawzoo.zoo.checkpoints.checkpoint import BFLOAT16, Checkpoint, Source, plain
 
 NAME = "safetensors"
 
@@ -45,20 +44,6 @@ def read(source: Source) -> Checkpoint:
         begin, end = entry["data_offsets"]
         tensors[name] = plain(source, tuple(entry["shape"]), _STORED[entry["dtype"]], start + begin, end - begin)
     return Checkpoint(source.path, NAME, tensors, metadata={"header": metadata, "left_out": left_out})
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The free text of a safetensors file's header, without its tensors; cheap, imports no torch.
-
-    Raises:
-        WeightsError: the file is no readable safetensors file.
-    """
-    with reading(path):
-        source = Source(path)
-        if not recognises(source):
-            raise ValueError("it is no safetensors file")
-        header, _ = _header(source)
-        return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
 
 
 def _header(source: Source) -> tuple[dict[str, Any], int]:
