@@ -211,7 +211,7 @@ def _joined(sources: _Shards, table: dict[bytes, _Entry], key: bytes, stored: st
 
 def _slice_key(name: bytes, extents: tuple[tuple[int, int], ...]) -> bytes:
     """The key of a slice: 0, name, number of axes, and each start and length, in ordered code."""
-    escaped = name.replace(b"\xff", b"\xff\x00").replace(b"\0", b"\0\xff") + b"\0\1"
+    escaped = re.sub(rb"[\0\xff]", lambda found: b"\0\xff" if found[0] == b"\0" else b"\xff\0", name) + b"\0\1"
     numbers = b"".join(_signed(start) + _signed(length) for start, length in extents)
     return _unsigned(0) + escaped + _unsigned(len(extents)) + numbers
 
