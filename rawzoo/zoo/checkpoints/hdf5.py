@@ -196,7 +196,7 @@ class _Window(io.RawIOBase):
 
 def child(arguments: tuple[str, int, int]) -> None:
     """Prints the structure of a file as JSON."""
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not every system can limit memory
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
