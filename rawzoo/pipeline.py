@@ -242,14 +242,23 @@ def _fused_options(raw: RawImage, model: str | Predictor | None) -> dict[str, An
     return dict(card.config) if card.architecture == ARCHITECTURE else None
 
 
-def prepare(model: str, *, device: str = "cpu", dtype: str | None = None, tile: int | None = None) -> str | Predictor:
+def prepare(
+    model: str,
+    *,
+    weights: str | None = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+    tile: int | None = None,
+) -> str | Predictor:
     """Load a model once for many files; the classical ones need no loading and stay a name."""
     from rawzoo.zoo import registry
     from rawzoo.zoo.classical import ARCHITECTURE
 
     if model == "none" or registry.card(model).architecture == ARCHITECTURE:
+        if weights is not None:
+            raise UsageError(f"--weights {weights} makes no sense with --model {model}, which has none.")
         return model
-    return registry.load(model, device=device, dtype=dtype, tile=tile)
+    return registry.load(model, weights=weights, device=device, dtype=dtype, tile=tile)
 
 
 def _predictor(raw: RawImage, model: str | Predictor | None, device: str, tile: int | None) -> Predictor:

@@ -16,6 +16,9 @@ def develop(
     model: Annotated[
         str, typer.Option(help="Model of task demosaic (see 'rawzoo models'), or none for the default.")
     ] = "none",
+    weights: Annotated[
+        str | None, typer.Option(help="Weights of the model, by name or as a .safetensors file; see 'rawzoo show'.")
+    ] = None,
     white_balance: Annotated[
         str,
         typer.Option(
@@ -58,7 +61,7 @@ def develop(
         raise UsageError(f"--depth must be 8, 16 or 32, not {depth}.")
     jobs = batch.plan_jobs(inputs, output, format)
     recipe = batch.Recipe(
-        model=pipeline.prepare(model, device=device, dtype=dtype, tile=tile),
+        model=pipeline.prepare(model, weights=weights, device=device, dtype=dtype, tile=tile),
         look=pipeline.Look(white_balance, exposure, tone, space),
         dtype=None if depth is None else {8: "uint8", 16: "uint16", 32: "float32"}[depth],
         quality=quality,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rawzoo.cli.console import JsonOption, columns, print_json, write
+from rawzoo.errors import WeightsError
+
+if TYPE_CHECKING:
+    from rawzoo.zoo.weights import Provenance
 
 
 def show(
@@ -16,12 +21,18 @@ def show(
     """Show all that is known about a model."""
     from rawzoo.zoo import registry
     from rawzoo.zoo.manager import get_manager
+    from rawzoo.zoo.weights import imported_weights
 
     card = registry.card(name)
     task = registry.task(card.task)
     origin = get_manager().origin("model", name)
+    imported = {key: (path, _provenance(path)) for key, path in imported_weights(name).items()}
     if as_json:
-        print_json({**card.to_dict(), "plugin": vars(origin)})
+        entries = {
+            key: {"where": str(path), **(provenance.to_dict() if provenance else {})}
+            for key, (path, provenance) in imported.items()
+        }
+        print_json({**card.to_dict(), "imported": entries, "plugin": vars(origin)})
         return
     config = ", ".join(f"{key}={value!r}" for key, value in card.config.items())
     whole = "global context: the whole picture at once"
@@ -60,3 +71,26 @@ def show(
         for measure, figure in weights.quality.items():
             table.add_row(measure, f"{figure:g}")
         write(table)
+    for key, (path, provenance) in imported.items():
+        write()
+        write(f"weights {key} (imported)", style="bold")
+        table = columns()
+        table.add_row("where", str(path))
+        if provenance is not None:
+            table.add_row("what", provenance.description)
+            for source, sha256 in provenance.sources.items():
+                table.add_row("from", f"{source}, sha256 {sha256}")
+            table.add_row("importer", provenance.importer or "none: the names were the model's own")
+        else:
+            table.add_row("what", "damaged; import it again")
+        write(table)
+
+
+def _provenance(path: Path) -> Provenance | None:
+    """Where weights came from; None, and no error, where the file is damaged: the rest is to be shown."""
+    from rawzoo.zoo.weights import Provenance
+
+    try:
+        return Provenance.of(path)
+    except WeightsError:
+        return None

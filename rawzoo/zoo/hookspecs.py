@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rawzoo.tasks import Task
     from rawzoo.zoo.card import ModelCard
+    from rawzoo.zoo.importers import Importer
 
 hookspec = pluggy.HookspecMarker("rawzoo")
 hookimpl = pluggy.HookimplMarker("rawzoo")
@@ -29,6 +30,12 @@ class RegisterTask(Protocol):
     """Adds one task: what a kind of model takes and gives."""
 
     def __call__(self, task: Task) -> None: ...
+
+
+class RegisterImporter(Protocol):
+    """Adds one importer of published checkpoints."""
+
+    def __call__(self, importer: Importer) -> None: ...
 
 
 class RegisterRuntime(Protocol):
@@ -49,6 +56,11 @@ def rawzoo_register_models(register: RegisterModel) -> None:
 @hookspec
 def rawzoo_register_tasks(register: RegisterTask) -> None:
     """Call ``register(task)`` for each task. Must not import torch."""
+
+
+@hookspec
+def rawzoo_register_importers(register: RegisterImporter) -> None:
+    """Call ``register(importer)`` for each importer. Must not import NumPy or torch: it names its function by path."""
 
 
 @hookspec

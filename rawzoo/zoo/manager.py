@@ -26,6 +26,7 @@ import rawzoo
 from rawzoo.errors import PluginError, UsageError
 from rawzoo.zoo import hookspecs
 from rawzoo.zoo.card import ModelCard, is_dotted_path, is_name, problems
+from rawzoo.zoo.importers import Importer
 
 if TYPE_CHECKING:
     import typer
@@ -37,7 +38,7 @@ GROUP = "rawzoo"
 #: rawzoo's own plugins, registered through the same hooks as any other.
 BUILT_IN = ("rawzoo.tasks.builtin", "rawzoo.inference.torch_runtime", "rawzoo.zoo.classical")
 
-Kind = Literal["task", "model", "runtime", "command"]
+Kind = Literal["task", "model", "importer", "runtime", "command"]
 Phase = Literal["import", "registration", "hook"]
 
 _log = logging.getLogger("rawzoo")
@@ -233,6 +234,20 @@ class PluginManager:
                 raise PluginError(f"model {getattr(card, 'name', card)!r} has a bad card: {'; '.join(found)}.")
             stage("model", card.name, card)
 
+        def register_importer(importer: Importer) -> None:
+            if not isinstance(importer, Importer):
+                raise PluginError(f"it registers a {type(importer).__name__} in place of an Importer.")
+            if not is_name(importer.name):
+                raise PluginError(
+                    f"an importer cannot be named {importer.name!r}: use lower-case letters, digits, '-' and '.'."
+                )
+            if not is_dotted_path(importer.detect):
+                raise PluginError(
+                    f"importer {importer.name!r} must name its function as 'package.module:function', not "
+                    f"{importer.detect!r}."
+                )
+            stage("importer", importer.name, importer)
+
         def register_runtime(name: str, factory: str) -> None:
             if not is_name(name):
                 raise PluginError(f"a runtime cannot be named {name!r}: use lower-case letters, digits, '-' and '.'.")
@@ -245,6 +260,7 @@ class PluginManager:
         hook = plugin.manager.hook
         hook.rawzoo_register_tasks(register=register_task)
         hook.rawzoo_register_models(register=register_model)
+        hook.rawzoo_register_importers(register=register_importer)
         hook.rawzoo_register_runtimes(register=register_runtime)
         return staged
 

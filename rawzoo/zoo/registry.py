@@ -5,14 +5,16 @@ Only :func:`load` imports torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from rawzoo.errors import PluginError, UsageError, WeightsError
 from rawzoo.zoo.card import ModelCard, Weights
 from rawzoo.zoo.manager import get_manager
-from rawzoo.zoo.weights import weights_file
+from rawzoo.zoo.weights import Provenance, imported_weights, weights_file
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +75,8 @@ def load(
 
     Args:
         name: of a model in the zoo.
-        weights: name of one of the card's weights, or a safetensors file; None for the card's first.
+        weights: name of one of the card's or of imported weights, or a safetensors file; None for the card's first, or
+            for the imported ones of a card that has none.
         device: a torch device, e.g. ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         dtype: one of the card's; None for the first of them.
         tile: edge of the tiles in input-tensor pixels; None to let the predictor choose.
@@ -87,24 +90,37 @@ def load(
     manager = get_manager()
     model = card(name)
     _check_task(model)
-    make_predictor = _resolve(
+    make_predictor = resolve(
         manager.get("runtime", runtime), f"runtime {runtime!r} of {manager.origin('runtime', runtime)}"
     )
+    chosen = _choose_weights(model, weights)
+    if chosen is None:
+        module = build(model)
+    else:
+        with weights_file(chosen) as path:
+            model = _configured(model, path)
+            module = build(model)
+            load_weights(module, path, name)
+    return cast("Predictor", make_predictor(model, module, device=device, dtype=dtype, tile=tile))
+
+
+def build(model: ModelCard) -> nn.Module:
+    """The network of a card, without its weights.
+
+    Raises:
+        PluginError: its code cannot be imported, fails, or gives no torch module.
+    """
     import torch
 
-    owner = f"model {name!r} of {manager.origin('model', name)}"
-    factory = _resolve(model.architecture, owner)
+    owner = f"model {model.name!r} of {get_manager().origin('model', model.name)}"
+    factory = resolve(model.architecture, owner)
     try:
         module = factory(**model.config)
     except Exception as error:
         raise PluginError(f"{owner} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(module, torch.nn.Module):
         raise PluginError(f"{owner}: {model.architecture} returned a {type(module).__name__}, not a torch.nn.Module.")
-    chosen = _choose_weights(model, weights)
-    if chosen is not None:
-        with weights_file(chosen) as path:
-            load_weights(module, path, name)
-    return cast("Predictor", make_predictor(model, module, device=device, dtype=dtype, tile=tile))
+    return module
 
 
 def load_weights(module: nn.Module, path: Path, model: str) -> None:
@@ -120,18 +136,37 @@ def load_weights(module: nn.Module, path: Path, model: str) -> None:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"weights file {path} is not a readable safetensors file: {error}") from error
+    check_fit(module, tensors, f"weights file {path}", model)
+    module.load_state_dict(tensors)
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, _Shaped], what: str, model: str) -> None:
+    """Makes sure that tensors are the ones a module has, by name and shape.
+
+    Args:
+        tensors: of torch, NumPy or a checkpoint.
+        what: where they are from, for the error.
+        model: whose module it is.
+
+    Raises:
+        WeightsError: they are not; the first differences are named.
+    """
     expected = module.state_dict()
     differences = [f"{key} is missing" for key in expected if key not in tensors]
     differences += [f"{key} is not in the model" for key in tensors if key not in expected]
     differences += [
         f"{key} is {list(tensors[key].shape)} and should be {list(value.shape)}"
         for key, value in expected.items()
-        if key in tensors and tensors[key].shape != value.shape
+        if key in tensors and tuple(tensors[key].shape) != tuple(value.shape)
     ]
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise WeightsError(f"weights file {path} does not fit model {model}: {', '.join(differences[:3])}{more}.")
-    module.load_state_dict(tensors)
+        raise WeightsError(f"{what} does not fit model {model}: {', '.join(differences[:3])}{more}.")
 
 
 def _check_task(model: ModelCard) -> None:
@@ -146,7 +181,12 @@ def _check_task(model: ModelCard) -> None:
             raise PluginError(f"model {model.name}: task {known.name} has no conditioning {extra!r} to give.")
 
 
-def _resolve(dotted: str, owner: str) -> Any:
+def resolve(dotted: str, owner: str) -> Any:
+    """What a dotted path ``"package.module:attribute"`` leads to; ``owner`` is who gave it, for the error.
+
+    Raises:
+        PluginError: it leads nowhere.
+    """
     module, _, attribute = dotted.partition(":")
     try:
         return getattr(import_module(module), attribute)
@@ -155,14 +195,34 @@ def _resolve(dotted: str, owner: str) -> Any:
 
 
 def _choose_weights(model: ModelCard, weights: str | Path | None) -> Weights | None:
-    if weights is None:
-        return next(iter(model.weights.values()), None)
     if isinstance(weights, str) and weights in model.weights:
         return model.weights[weights]
-    if isinstance(weights, Path) or weights.endswith(".safetensors"):
+    if isinstance(weights, Path):
         return Weights(where=str(weights))
+    if weights is None and model.weights:
+        return next(iter(model.weights.values()))
+    imported = imported_weights(model.name)
+    if weights is None:
+        if len(imported) > 1:
+            raise UsageError(f"model {model.name} has several imported weights, give one of {', '.join(imported)}.")
+        return next((Weights(where=str(path)) for path in imported.values()), None)
+    if weights in imported:
+        return Weights(where=str(imported[weights]))
+    if weights.endswith(".safetensors"):
+        return Weights(where=weights)
+    names = [*model.weights, *imported]
     raise UsageError(
         f"model {model.name} has no weights named {weights!r}; give "
-        + (f"one of {', '.join(model.weights)}, or " if model.weights else "")
+        + (f"one of {', '.join(names)}, or " if names else "")
         + "the path of a .safetensors file."
     )
+
+
+def _configured(model: ModelCard, path: Path) -> ModelCard:
+    """The card with the configuration that imported weights were made for."""
+    provenance = Provenance.of(path)
+    if provenance is None:
+        return model
+    if provenance.model != model.name:
+        raise WeightsError(f"weights file {path} was imported for model {provenance.model}, not for {model.name}.")
+    return model if provenance.config is None else replace(model, config=provenance.config)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +23,68 @@ def cache_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("rawzoo"))
+
+
+def imported_folder(model: str) -> Path:
+    """Where the weights are kept that were imported for a model."""
+    return cache_folder() / "imported" / model
+
+
+def imported_weights(model: str) -> dict[str, Path]:
+    """Files of the weights imported for a model, by the name :func:`rawzoo.load` knows them by."""
+    return {
+        path.name.removesuffix(".safetensors"): path
+        for path in sorted(imported_folder(model).glob("[!.]*.safetensors"))
+    }
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where imported weights came from; kept in the safetensors file itself.
+
+    Attributes:
+        model: name of the card they are for.
+        config: keyword arguments of the architecture in place of the card's; None for the card's.
+        description: what the importer recognised.
+        sources: names of the checkpoint's files -> their sha256.
+        importer: its name, distribution and version; None when the tensors had the model's own names.
+        rawzoo: version that imported them.
+    """
+
+    model: str
+    config: dict[str, Any] | None
+    description: str
+    sources: dict[str, str]
+    importer: str | None
+    rawzoo: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, path: Path) -> Provenance | None:
+        """What a safetensors file says, or None when it was not imported.
+
+        Raises:
+            WeightsError: the file is no readable safetensors file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                text = (file.metadata() or {}).get("rawzoo")
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"weights file {path} is not a readable safetensors file: {error}") from error
+        if text is None:
+            return None
+        try:
+            found = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise WeightsError(f"weights file {path} has damaged metadata ({error}); import it again.") from error
+        if not isinstance(found.config, dict | None) or not isinstance(found.sources, dict):
+            raise WeightsError(f"weights file {path} has damaged metadata; import it again.")
+        return found
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""``rawzoo import FILE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rawzoo.cli.console import JsonOption, columns, print_json, write
+
+
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A checkpoint; of TensorFlow also its prefix or folder.")
+    ],
+    model: Annotated[
+        str | None, typer.Option("--as", metavar="MODEL", help="The model it is for, where its tensors cannot tell.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the weights, instead of the file's name.")] = None,
+    averages: Annotated[bool, typer.Option("--averages", help="Take the moving averages that training kept.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Import the published weights of a model.
+
+    Nothing in the file is executed. The weights are kept as safetensors, where rawzoo finds them by name.
+    """
+    from rawzoo.zoo.importing import import_checkpoint
+
+    done = import_checkpoint(file, model=model, name=name, averages=averages)
+    provenance = done.provenance
+    if as_json:
+        print_json(
+            {
+                **provenance.to_dict(),
+                "format": done.checkpoint.format,
+                "weights": done.name,
+                "where": str(done.path),
+                "tensors": done.tensors,
+            }
+        )
+        return
+    write(provenance.description, style="bold")
+    table = columns()
+    table.add_row("from", f"{', '.join(provenance.sources)} ({done.checkpoint.format})")
+    table.add_row("model", provenance.model)
+    table.add_row("tensors", str(done.tensors))
+    table.add_row("weights", done.name)
+    table.add_row("where", str(done.path))
+    table.add_row("in Python", f'rawzoo.load("{provenance.model}", weights="{done.name}")')
+    table.add_row("commands", f"--model {provenance.model} --weights {done.name}")
+    write(table)
