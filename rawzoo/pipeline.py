@@ -24,7 +24,7 @@ SPACES = ("srgb", "display-p3", "rec2020-linear", "camera")
 TONES = ("natural", "none")
 
 #: The demosaicers used when no model is named.
-DEFAULT_DEVELOPER = {2: "gbtf", 6: "bilinear"}
+DEFAULT_DEVELOPER = {2: "gbtf", 6: "markesteijn"}
 
 _STRIP_ROWS = 128
 
@@ -239,7 +239,8 @@ def _plain_rows(
 def default_developer(raw: RawImage) -> str:
     """Name of the classical demosaicer used when no model is named."""
     assert raw.cfa is not None
-    return DEFAULT_DEVELOPER[cfa_patterns.period(raw.cfa)]
+    name = DEFAULT_DEVELOPER[cfa_patterns.period(raw.cfa)]
+    return name if name in ops.demosaic_methods(raw.cfa) else "bilinear"
 
 
 def _card(raw: RawImage, model: str | Predictor | None) -> ModelCard:

@@ -9,7 +9,9 @@
 
 #include "kernels/bayer_regions.h"
 #include "kernels/formulas.h"
+#include "kernels/mosaic_formulas.h"
 #include "kernels/ops.h"
+#include "kernels/xtrans_stages.h"
 
 namespace rawzoo::cuda {
 namespace {
@@ -193,25 +195,63 @@ __device__ void write_tone(const Tone& tone, const Output& picture, int64_t y, i
   }
 }
 
+struct CellNoise {
+  bool any;
+  Noise noise[36];
+};
+CellNoise cell_noise(const Noise* noise, int period) {
+  CellNoise cells{noise != nullptr, {}};
+  if (noise) std::copy_n(noise, period * period, cells.noise);
+  return cells;
+}
+struct CellPlanes {
+  int plane[36];
+};
+CellPlanes cell_planes(const int* plane_of, int period) {
+  CellPlanes cells{};
+  std::copy_n(plane_of, period * period, cells.plane);
+  return cells;
+}
+
+__device__ float transform(float x, const Noise& noise) {
+  const float ratio = noise.sigma / noise.gain;
+  return anscombe_value(x, noise.offset, 1.0f / noise.gain, 0.375f + ratio * ratio);
+}
+__device__ float transform_back(float y, const Noise& noise, Inverse inverse) {
+  const float ratio = noise.sigma / noise.gain, variance = ratio * ratio;
+  const float square = inverse == Inverse::exact
+                           ? exact_unbiased(y) - variance
+                           : 0.25f * y * y - ((inverse == Inverse::algebraic ? 0.375f : 0.125f) + variance);
+  return square * noise.gain + noise.offset;
+}
+
 struct PackPixel {
   Input mosaic;
+  int period;
   Levels levels;
-  int plane_of[4];
+  CellPlanes planes_of;
+  CellNoise noise;
   Output planes;
   __device__ void operator()(int64_t x, int64_t y) const {
-    const int cell = static_cast<int>(y % 2 * 2 + x % 2);
-    store(planes, plane_of[cell], y / 2, x / 2, (load(mosaic, 0, y, x) - levels.black[cell]) * levels.scale[cell]);
+    const int cell = static_cast<int>(y % period * period + x % period);
+    const float v = (load(mosaic, 0, y, x) - levels.black[cell]) * levels.scale[cell];
+    store(planes, planes_of.plane[cell], y / period, x / period, noise.any ? transform(v, noise.noise[cell]) : v);
   }
 };
 
 struct UnpackPixel {
   Input planes;
-  Levels inverse;
-  int plane_of[4];
+  int period;
+  Levels inverse_levels;
+  CellPlanes planes_of;
+  CellNoise noise;
+  Inverse inverse;
   Output mosaic;
   __device__ void operator()(int64_t x, int64_t y) const {
-    const int cell = static_cast<int>(y % 2 * 2 + x % 2);
-    store(mosaic, 0, y, x, load(planes, plane_of[cell], y / 2, x / 2) * inverse.scale[cell] + inverse.black[cell]);
+    const int cell = static_cast<int>(y % period * period + x % period);
+    float v = load(planes, planes_of.plane[cell], y / period, x / period);
+    if (noise.any) v = transform_back(v, noise.noise[cell], inverse);
+    store(mosaic, 0, y, x, v * inverse_levels.scale[cell] + inverse_levels.black[cell]);
   }
 };
 
@@ -229,18 +269,128 @@ struct BalancePixel {
 
 struct AnscombeElement {
   const float* x;
-  float offset, scale, shift;
+  Noise noise;
   float* y;
-  __device__ void operator()(int64_t i, int64_t) const { y[i] = anscombe_value(x[i], offset, scale, shift); }
+  __device__ void operator()(int64_t i, int64_t) const { y[i] = transform(x[i], noise); }
 };
 
 struct InverseAnscombeElement {
   const float* y;
-  float offset, gain, shift;
-  bool exact;
+  Noise noise;
+  Inverse inverse;
+  float* x;
+  __device__ void operator()(int64_t i, int64_t) const { x[i] = transform_back(y[i], noise, inverse); }
+};
+
+struct AnscombeMapElement {
+  const float* x;
+  NoiseMap map;
+  float* y;
+  __device__ void operator()(int64_t i, int64_t) const {
+    y[i] = transform(x[i], {map.gain[i], map.sigma[i], map.offset[i]});
+  }
+};
+
+struct InverseAnscombeMapElement {
+  const float* y;
+  NoiseMap map;
+  Inverse inverse;
   float* x;
   __device__ void operator()(int64_t i, int64_t) const {
-    x[i] = ((exact ? exact_unbiased(y[i]) : 0.25f * y[i] * y[i]) - shift) * gain + offset;
+    x[i] = transform_back(y[i], {map.gain[i], map.sigma[i], map.offset[i]}, inverse);
+  }
+};
+
+struct MendPixel {
+  Input mosaic;
+  int period;
+  Neighbours neighbours;
+  Noise noise;
+  float threshold;
+  Output repaired;
+  __device__ void operator()(int64_t x, int64_t y) const {
+    const int cell = static_cast<int>(y % period * period + x % period);
+    const int count = neighbours.count[cell];
+    float v = load(mosaic, 0, y, x), sum = 0.0f, low = 0.0f, high = 0.0f;
+    for (int i = 0; i < count; ++i) {
+      const float near = load(mosaic, 0, continued(y + neighbours.dy[cell][i], mosaic.height, period),
+                              continued(x + neighbours.dx[cell][i], mosaic.width, period));
+      sum += near;
+      low = i == 0 || near < low ? near : low;
+      high = i == 0 || near > high ? near : high;
+    }
+    if (count >= 3 && is_outlier(v, low, high, noise, threshold))
+      v = ((sum - low) - high) / static_cast<float>(count - 2);
+    store(repaired, 0, y, x, v);
+  }
+};
+
+struct CellChannels {
+  int channel[36];
+};
+CellChannels cell_channels(const int* channel_of, int period) {
+  CellChannels cells{};
+  std::copy_n(channel_of, period * period, cells.channel);
+  return cells;
+}
+
+// A block of threads for each cell of the grid and channel; partial sums in double, so that their order does not matter
+// at the precision of the result.
+constexpr int kStatsThreads = 128;
+__global__ void stats_kernel(Input mosaic, int period, Levels levels, CellChannels channels, float low, float high,
+                             Output stats) {
+  const int64_t i = blockIdx.y, j = blockIdx.x;
+  const int channel = static_cast<int>(blockIdx.z);
+  const int64_t top = grid_start(i, stats.height, mosaic.height),
+                bottom = grid_start(i + 1, stats.height, mosaic.height);
+  const int64_t left = grid_start(j, stats.width, mosaic.width), right = grid_start(j + 1, stats.width, mosaic.width);
+  double sum = 0.0, count = 0.0;
+  for (int64_t y = top; y < bottom; ++y)
+    for (int64_t x = left + threadIdx.x; x < right; x += kStatsThreads) {
+      const int cell = static_cast<int>(y % period * period + x % period);
+      if (channels.channel[cell] != channel) continue;
+      const float v = (load(mosaic, 0, y, x) - levels.black[cell]) * levels.scale[cell];
+      if (!(v >= low && v <= high)) continue;
+      sum += v;
+      count += 1.0;
+    }
+  __shared__ double sums[kStatsThreads], counts[kStatsThreads];
+  sums[threadIdx.x] = sum;
+  counts[threadIdx.x] = count;
+  for (unsigned half = kStatsThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) {
+      sums[threadIdx.x] += sums[threadIdx.x + half];
+      counts[threadIdx.x] += counts[threadIdx.x + half];
+    }
+  }
+  if (threadIdx.x) return;
+  store(stats, channel, i, j, static_cast<float>(counts[0] > 0 ? sums[0] / counts[0] : 0.0));
+  store(stats, stats.count / 2 + channel, i, j, static_cast<float>(counts[0]));
+}
+
+struct DownscalePixel {
+  Input mosaic;
+  int period;
+  CellChannels channels;
+  int factor;
+  Tent tent;
+  Output smaller;
+  __device__ void operator()(int64_t j, int64_t i) const {
+    const int c = channels.channel[i % period * period + j % period], reach = tent.reach[c];
+    const int64_t twice_y = twice_place(i, factor), twice_x = twice_place(j, factor);
+    float sum = 0.0f;
+    for (int64_t y = twice_y / 2 - reach + 1; y <= twice_y / 2 + reach; ++y) {
+      const int64_t row = continued(y, mosaic.height, period);
+      float in_row = 0.0f;
+      for (int64_t x = twice_x / 2 - reach + 1; x <= twice_x / 2 + reach; ++x) {
+        const int64_t column = continued(x, mosaic.width, period);
+        if (channels.channel[row % period * period + column % period] == c)
+          in_row += tent_weight(2 * x - twice_x, reach) * load(mosaic, 0, row, column);
+      }
+      sum += tent_weight(2 * y - twice_y, reach) * in_row;
+    }
+    store(smaller, 0, i, j, sum * tent.scale[c]);
   }
 };
 
@@ -335,6 +485,101 @@ void for_each_region(const Execution& run, const Samples& samples, const Write& 
   check(cudaGetLastError());
 }
 
+struct LoadXTrans {
+  Samples samples;
+  XTransRegion region;
+  __device__ void operator()(int64_t x, int64_t y) const {
+    region.samples()[y * region.width + x] = samples(y + region.top, x + region.left);
+  }
+};
+
+enum class XTransStage { first_green, green_again, at_solitary_greens, at_red_and_blue, in_green_blocks, bends, merge };
+
+template <XTransStage stage>
+struct RunXTrans {
+  XTransRegion region;
+  __device__ void operator()(int64_t x, int64_t y) const {
+    x += kXTransStageReach;
+    y += kXTransStageReach;
+    const int64_t i = y * region.width + x;
+    if constexpr (stage == XTransStage::first_green) region.first_green(i, y, x);
+    if constexpr (stage == XTransStage::green_again) region.green_again(i, y, x);
+    if constexpr (stage == XTransStage::at_solitary_greens) region.at_solitary_greens(i, y, x);
+    if constexpr (stage == XTransStage::at_red_and_blue) region.at_red_and_blue(i, y, x);
+    if constexpr (stage == XTransStage::in_green_blocks) region.in_green_blocks(i, y, x);
+    if constexpr (stage == XTransStage::bends) region.bend_here(i);
+    if constexpr (stage == XTransStage::merge) {
+      float rgb[3];
+      region.merge(i, rgb);
+    }
+  }
+};
+
+template <class Write>
+struct FinishXTrans {
+  XTransRegion region;
+  Encode encode;
+  Write write;
+  __device__ void operator()(int64_t x, int64_t y) const {
+    float rgb[3];
+    region.merge((y + kXTransMarginColumns) * region.width + x + kXTransMarginColumns, rgb);
+    decode(encode, rgb);
+    write(x, y + region.top + kXTransMarginColumns, rgb);
+  }
+};
+
+// Memory of the device for as long as a stream needs it.
+class Scratch {
+ public:
+  Scratch(size_t bytes, void* stream) : stream_(static_cast<cudaStream_t>(stream)) {
+    check(cudaMallocAsync(&data_, bytes, stream_));
+  }
+  ~Scratch() { cudaFreeAsync(data_, stream_); }
+  float* floats() const { return static_cast<float*>(data_); }
+
+ private:
+  void* data_ = nullptr;
+  cudaStream_t stream_;
+};
+
+// Edge-directed X-Trans demosaicing in bands of rows, whose planes take about 1 GiB.
+template <class Write>
+void markesteijn(const Execution& run, const Samples& samples, int passes, const Write& write) {
+  const OnDevice on_device(run.device);
+  XTransRegion region{};
+  region.pattern = samples.pattern;
+  find_solitary(samples.pattern, &region.solitary_row, &region.solitary_column);
+  region.left = -kXTransMarginColumns;
+  region.width = samples.mosaic.width + 2 * kXTransMarginColumns;
+  const int64_t affordable = (int64_t{1} << 30) / (XTransRegion::kPlanes * 4 * region.width);
+  const int64_t band = std::min(samples.mosaic.height, std::max<int64_t>(affordable - 2 * kXTransMarginColumns, 64));
+  const int64_t largest = (band + 2 * kXTransMarginColumns) * region.width;
+  const Scratch scratch(static_cast<size_t>(largest) * XTransRegion::kPlanes * 4, run.stream);
+  region.memory = scratch.floats();
+  for (int64_t y = 0; y < samples.mosaic.height; y += band) {
+    const int64_t rows = std::min(band, samples.mosaic.height - y);
+    region.top = y - kXTransMarginColumns;
+    region.height = rows + 2 * kXTransMarginColumns;
+    const int64_t inner_width = region.width - 2 * kXTransStageReach;
+    const int64_t inner_height = region.height - 2 * kXTransStageReach;
+    const auto stage = [&](const auto& work) { for_each(run, inner_width, inner_height, work); };
+    for_each(run, region.width, region.height, LoadXTrans{samples, region});
+    for (int pass = 0; pass < passes; ++pass) {
+      if (pass == 0) {
+        stage(RunXTrans<XTransStage::first_green>{region});
+      } else {
+        stage(RunXTrans<XTransStage::merge>{region});
+        stage(RunXTrans<XTransStage::green_again>{region});
+      }
+      stage(RunXTrans<XTransStage::at_solitary_greens>{region});
+      stage(RunXTrans<XTransStage::at_red_and_blue>{region});
+      stage(RunXTrans<XTransStage::in_green_blocks>{region});
+      stage(RunXTrans<XTransStage::bends>{region});
+    }
+    for_each(run, samples.mosaic.width, rows, FinishXTrans<Write>{region, samples.encode, write});
+  }
+}
+
 template <class Write>
 void demosaic_to(const Execution& run, const Samples& samples, Method method, const Write& write) {
   switch (method) {
@@ -346,6 +591,10 @@ void demosaic_to(const Execution& run, const Samples& samples, Method method, co
       return for_each_region<RegionRcd>(run, samples, write);
     case Method::gbtf:
       return for_each_region<RegionGbtf>(run, samples, write);
+    case Method::markesteijn:
+      return markesteijn(run, samples, 3, write);
+    case Method::markesteijn_1:
+      return markesteijn(run, samples, 1, write);
     default:
       const int64_t step = method == Method::superpixel ? 2 : 1;
       for_each(run, samples.mosaic.width / step, samples.mosaic.height / step,
@@ -355,18 +604,19 @@ void demosaic_to(const Execution& run, const Samples& samples, Method method, co
 
 }  // namespace
 
-void pack(const Execution& run, const Input& mosaic, const Levels& levels, const int plane_of[4],
-          const Output& planes) {
+void pack(const Execution& run, const Input& mosaic, int period, const Levels& levels, const int* plane_of,
+          const Noise* noise, const Output& planes) {
   for_each(run, mosaic.width, mosaic.height,
-           PackPixel{mosaic, levels, {plane_of[0], plane_of[1], plane_of[2], plane_of[3]}, planes});
+           PackPixel{mosaic, period, levels, cell_planes(plane_of, period), cell_noise(noise, period), planes});
 }
 
-void unpack(const Execution& run, const Input& planes, const Levels& levels, const int plane_of[4],
-            const Output& mosaic) {
-  Levels inverse = levels;
-  for (float& scale : inverse.scale) scale = 1.0f / scale;
-  for_each(run, mosaic.width, mosaic.height,
-           UnpackPixel{planes, inverse, {plane_of[0], plane_of[1], plane_of[2], plane_of[3]}, mosaic});
+void unpack(const Execution& run, const Input& planes, int period, const Levels& levels, const int* plane_of,
+            const Noise* noise, Inverse inverse, const Output& mosaic) {
+  Levels back = levels;
+  for (float& scale : back.scale) scale = 1.0f / scale;
+  for_each(
+      run, mosaic.width, mosaic.height,
+      UnpackPixel{planes, period, back, cell_planes(plane_of, period), cell_noise(noise, period), inverse, mosaic});
 }
 
 void white_balance(const Execution& run, const Input& mosaic, int period, const Levels& levels, float clip,
@@ -374,16 +624,51 @@ void white_balance(const Execution& run, const Input& mosaic, int period, const 
   for_each(run, mosaic.width, mosaic.height, BalancePixel{mosaic, period, levels, clip, balanced});
 }
 
-void anscombe(const Execution& run, const float* x, int64_t n, const Noise& noise, float* y) {
-  const float ratio = noise.sigma / noise.gain;
-  for_each(run, n, 1, AnscombeElement{x, noise.offset, 1.0f / noise.gain, 0.375f + ratio * ratio, y});
+void anscombe(const Execution& run, const float* x, const Channels& channels, float* y) {
+  for (int64_t c = 0; c < channels.count; ++c) {
+    const int64_t start = c * channels.length;
+    for_each(run, channels.length, 1, AnscombeElement{x + start, channels.noise[c], y + start});
+  }
 }
 
-void inverse_anscombe(const Execution& run, const float* y, int64_t n, const Noise& noise, Inverse inverse, float* x) {
-  const float ratio = noise.sigma / noise.gain;
-  const float constant = inverse == Inverse::exact ? 0.0f : inverse == Inverse::algebraic ? 0.375f : 0.125f;
-  for_each(run, n, 1,
-           InverseAnscombeElement{y, noise.offset, noise.gain, constant + ratio * ratio, inverse == Inverse::exact, x});
+void inverse_anscombe(const Execution& run, const float* y, const Channels& channels, Inverse inverse, float* x) {
+  for (int64_t c = 0; c < channels.count; ++c) {
+    const int64_t start = c * channels.length;
+    for_each(run, channels.length, 1, InverseAnscombeElement{y + start, channels.noise[c], inverse, x + start});
+  }
+}
+
+void anscombe_map(const Execution& run, const float* x, int64_t n, const NoiseMap& map, float* y) {
+  for_each(run, n, 1, AnscombeMapElement{x, map, y});
+}
+
+void inverse_anscombe_map(const Execution& run, const float* y, int64_t n, const NoiseMap& map, Inverse inverse,
+                          float* x) {
+  for_each(run, n, 1, InverseAnscombeMapElement{y, map, inverse, x});
+}
+
+void hot_pixels(const Execution& run, const Input& mosaic, const Pattern& pattern, const Noise& noise, float threshold,
+                const Output& repaired) {
+  for_each(run, mosaic.width, mosaic.height,
+           MendPixel{mosaic, pattern.period, neighbours_of(pattern), noise, threshold, repaired});
+}
+
+void bin_stats(const Execution& run, const Input& mosaic, int period, const Levels& levels, const int* channel_of,
+               float low, float high, const Output& stats) {
+  const OnDevice on_device(run.device);
+  if (stats.height > 65535) throw std::runtime_error("CUDA: a grid has at most 65535 rows.");
+  const dim3 grid(static_cast<unsigned>(stats.width), static_cast<unsigned>(stats.height),
+                  static_cast<unsigned>(stats.count / 2));
+  stats_kernel<<<grid, kStatsThreads, 0, static_cast<cudaStream_t>(run.stream)>>>(
+      mosaic, period, levels, cell_channels(channel_of, period), low, high, stats);
+  check(cudaGetLastError());
+}
+
+void downscale_mosaic(const Execution& run, const Input& mosaic, int period, const int* channel_of, int factor,
+                      const Output& smaller) {
+  for_each(run, smaller.width, smaller.height,
+           DownscalePixel{mosaic, period, cell_channels(channel_of, period), factor,
+                          tent_of(period, channel_of, factor), smaller});
 }
 
 void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern, Method method, Encode encode,

@@ -169,9 +169,9 @@ def _unknown(checkpoint: Checkpoint, failed: list[str]) -> str:
         known.append(f"{name} ({summary})" if summary else name)
     first = ", ".join(f"{key} {list(tensor.shape)}" for key, tensor in list(checkpoint.tensors.items())[:3])
     return (
-        f"{checkpoint.path} is a {checkpoints.FORMATS[checkpoint.format]} with {len(checkpoint.tensors)} tensors"
-        + (f" (first {first})" if first else "")
-        + f", which no importer recognises; importers: {', '.join(known) or 'none installed'}"
+        f"{checkpoint.path} is a {checkpoints.FORMATS[checkpoint.format]} whose tensors ({len(checkpoint.tensors)}"
+        + (f", first {first}" if first else "")
+        + f") no importer recognises; importers: {', '.join(known) or 'none installed'}"
         + (f"; failed: {', '.join(failed)}" if failed else "")
         + ". If its tensors have the names of a model's own, say which with --as MODEL."
     )

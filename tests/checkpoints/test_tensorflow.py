@@ -70,7 +70,9 @@ def test_a_scope_that_is_called_like_a_slot_is_no_slot(tmp_path, assert_same):
     assert_same(read(write_tensorflow(tmp_path / "model", arrays)).tensors, arrays)
 
 
-@pytest.mark.parametrize(("start", "length"), [(0, 5), (63, 64), (64, 8191), (8192, 1 << 20), (1 << 40, -1), (-65, -64)])
+@pytest.mark.parametrize(
+    ("start", "length"), [(0, 5), (63, 64), (64, 8191), (8192, 1 << 20), (1 << 40, -1), (-65, -64)]
+)
 def test_keys_of_slices(start, length):
     """The ordered code of each number, from its description: n ones, a zero, 7n - 1 bits; inverted below 0."""
 

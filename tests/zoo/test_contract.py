@@ -71,7 +71,9 @@ def model(install, tmp_path, monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("name", ["bilinear", "gbtf", "hamilton-adams", "malvar", "menon", "rcd"])
+@pytest.mark.parametrize(
+    "name", ["bilinear", "gbtf", "hamilton-adams", "malvar", "markesteijn", "markesteijn-1", "menon", "rcd"]
+)
 def test_classical_models_keep_it(name):
     assert_model_contract(name)
 

@@ -41,6 +41,8 @@ def test_models(run, install):
         "gbtf",
         "hamilton-adams",
         "malvar",
+        "markesteijn",
+        "markesteijn-1",
         "menon",
         "one",
         "rcd",
@@ -48,7 +50,17 @@ def test_models(run, install):
     assert lines[-2].endswith("Something long.")
     assert not any(line.endswith(" ") for line in lines)
     cards = json.loads(run("models", "--json"))
-    assert [card["name"] for card in cards] == ["bilinear", "gbtf", "hamilton-adams", "malvar", "menon", "one", "rcd"]
+    assert [card["name"] for card in cards] == [
+        "bilinear",
+        "gbtf",
+        "hamilton-adams",
+        "malvar",
+        "markesteijn",
+        "markesteijn-1",
+        "menon",
+        "one",
+        "rcd",
+    ]
     assert cards[-2]["plugin"] == {"name": "plugin", "distribution": "one-zoo", "version": "1.0", "built_in": False}
 
 

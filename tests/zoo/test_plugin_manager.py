@@ -16,7 +16,7 @@ def names():
     return [card.name for card in registry.models()]
 
 
-BUILT_IN = ["bilinear", "gbtf", "hamilton-adams", "malvar", "menon", "rcd"]
+BUILT_IN = ["bilinear", "gbtf", "hamilton-adams", "malvar", "markesteijn", "markesteijn-1", "menon", "rcd"]
 
 
 def test_built_in_models_come_through_the_hooks(install):

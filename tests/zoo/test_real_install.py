@@ -90,7 +90,17 @@ def test_three_wheels_in_a_fresh_environment(environment):
 
     models = run(scripts / "rawzoo", "models", "--json", folder=folder)
     cards = {card["name"]: card for card in json.loads(models.stdout)}
-    assert sorted(cards) == ["bilinear", "gbtf", "hamilton-adams", "malvar", "menon", "packed-bilinear", "rcd"]
+    assert sorted(cards) == [
+        "bilinear",
+        "gbtf",
+        "hamilton-adams",
+        "malvar",
+        "markesteijn",
+        "markesteijn-1",
+        "menon",
+        "packed-bilinear",
+        "rcd",
+    ]
     assert cards["packed-bilinear"]["plugin"]["distribution"] == "rawzoo-plugin-template"
     assert [line.split(" left out")[0] for line in models.stderr.splitlines()] == [
         "rawzoo: plugin cannot-import (rawzoo-broken 6.6)",

@@ -81,7 +81,7 @@ def test_card_survives_json(card):
     assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
 
 
-CLASSICAL = ["bilinear", "gbtf", "hamilton-adams", "malvar", "menon", "rcd"]
+CLASSICAL = ["bilinear", "gbtf", "hamilton-adams", "malvar", "markesteijn", "markesteijn-1", "menon", "rcd"]
 
 
 def test_models_by_task(install):

@@ -20,7 +20,7 @@ _MODULES = (torchscript, pytorch, keras, matlab, tflite, tensorflow, safetensors
 
 #: Format names -> what files have it, for people.
 FORMATS = {
-    safetensors.NAME: "safetensors",
+    safetensors.NAME: "safetensors file",
     pytorch.NAME: "PyTorch state dict (.pth, .pt, .ckpt)",
     torchscript.NAME: "TorchScript archive (.pt)",
     tensorflow.NAME: "TensorFlow checkpoint (.index and .data, or their common prefix)",

@@ -43,7 +43,9 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from error
     except _DAMAGE as error:
-        reason = str(error).splitlines()[0].rstrip(".")[:200] if str(error) else type(error).__name__
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+        if isinstance(error, KeyError):
+            reason = f"it refers to {reason}, which is not there"
         raise WeightsError(
             f"{path} is damaged or cut off ({reason}); copy or download it again from where it came."
         ) from error

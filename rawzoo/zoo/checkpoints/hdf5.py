@@ -28,10 +28,12 @@ from rawzoo.zoo.checkpoints.checkpoint import LONGEST_NAME, Array, Source, Tenso
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _TIMEOUT_S = 30
-_MEMORY = 4 << 30
+_MEMORY = 2 << 30
 _MOST_OUTPUT = 64 << 20
 # The child sees the modules that its parent sees; -c would put the current folder first.
 _START = "import sys; sys.path[:] = {path!r}; from rawzoo.zoo.checkpoints.hdf5 import child; child({arguments!r})"
+# Zeros compress well: up to a hundredfold is believed.
+_MOST_EXPANDED = 100
 _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
 
 
@@ -99,10 +101,11 @@ def read(source: Source, start: int, count: int) -> Structure:
 def _ask_child(source: Source, start: int, count: int) -> list[dict[str, Any]]:
     arguments = (os.fspath(source.path.resolve()), start, count)
     code = _START.format(path=sys.path, arguments=arguments)
+    # One thread: those of NumPy's linear algebra, never used here, would each count against the limit on memory.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-I", "-c", code]
     try:
-        done = subprocess.run(  # noqa: S603
-            [sys.executable, "-I", "-c", code], capture_output=True, timeout=_TIMEOUT_S, check=False
-        )
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False, env=environment)  # noqa: S603
     except subprocess.TimeoutExpired:
         raise ValueError(f"its structure could not be read within {_TIMEOUT_S} s") from None
     if done.returncode != 0:
@@ -132,13 +135,14 @@ def _loader(
             return lambda: np.zeros(shape, loaded_dtype(stored))
         return lambda: decode(source.read(start + entry["offset"], count), stored)
 
-    # Zeros compress well: up to a hundredfold is believed.
-    if math.prod(shape) * width > 100 * source.size:
-        raise ValueError(f"a tensor of shape {list(shape)} would be far larger than the file")
+    room = _MOST_EXPANDED * source.size
     chunk, filters = tuple(entry["chunk"]), entry["filters"]
-    full = source.size * 100
-    if len(chunk) != len(shape) or min(chunk, default=1) < 1 or math.prod(chunk) * width > full:
+    if math.prod(shape) * width > room:
+        raise ValueError(f"a tensor of shape {list(shape)} would be far larger than the file")
+    if len(chunk) != len(shape) or min(chunk, default=1) < 1 or math.prod(chunk) * width > room:
         raise ValueError("a dataset has impossible chunks")
+    if len(entry["chunks"]) > math.prod(-(-n // c) for n, c in zip(shape, chunk, strict=True)):
+        raise ValueError("a dataset has more chunks than fit into it")
     if unknown := set(filters) - {_DEFLATE, _SHUFFLE, _FLETCHER32}:
         raise WeightsError(f"{source.path} is compressed in a way rawzoo does not know (HDF5 filter {min(unknown)}).")
 
@@ -196,7 +200,7 @@ class _Window(io.RawIOBase):
 
 def child(arguments: tuple[str, int, int]) -> None:
     """Prints the structure of a file as JSON."""
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not every system can limit memory
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 # A state dict takes some fifty a tensor. Bounds time and memory: each instruction makes at most one small object.
-_MOST_INSTRUCTIONS = 2_000_000
+_MOST_INSTRUCTIONS = 1_000_000
 
 _LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),

@@ -82,7 +82,7 @@ _COUNTERS = {"step": ("global_step", "step", "iteration", "iter"), "epoch": ("ep
 class Storage:
     """A run of numbers that tensors are views of."""
 
-    stored: str | None  # None where only the tensor knows
+    stored: str | None  # None where only the tensor knows, or nobody
     read: Callable[[], bytes]
     count: int  # bytes
 
@@ -211,7 +211,7 @@ def _read_legacy(source: Source) -> Any:
             raise WeightsError(f"{source.path} was saved by a torch older than 1.0; load it there and save it again.")
         stored = _storage_dtype(storage_type, "<")
         if stored is None:
-            raise ValueError("a storage has no dtype")
+            raise WeightsError(f"{source.path} holds numbers of a type rawzoo does not know ({storage_type.name}).")
         sizes[key] = source.check_room((count,), itemsize(stored))
         return Storage(stored, lambda: source.read(places[key], sizes[key]), sizes[key])
 
@@ -261,10 +261,7 @@ def _dtype(name: str, order: str) -> str | None:
 def _storage_dtype(kind: Any, order: str) -> str | None:
     if not isinstance(kind, Name):
         raise ValueError("a storage has no type")
-    stored = _dtype(kind.name.removesuffix("Storage"), order)
-    if stored is None and kind.name != "UntypedStorage":
-        raise ValueError(f"storages of type {kind} are not known")
-    return stored
+    return _dtype(kind.name.removesuffix("Storage"), order)
 
 
 def refusal(source: Source, what: object) -> WeightsError:

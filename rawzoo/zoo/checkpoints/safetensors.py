@@ -42,6 +42,8 @@ def read(source: Source) -> Checkpoint:
             left_out.append(name)
             continue
         begin, end = entry["data_offsets"]
+        if begin < 0:
+            raise ValueError(f"the tensor {name!r} begins in the header")
         tensors[name] = plain(source, tuple(entry["shape"]), _STORED[entry["dtype"]], start + begin, end - begin)
     return Checkpoint(source.path, NAME, tensors, metadata={"header": metadata, "left_out": left_out})
 

@@ -3,7 +3,6 @@
 Not run by the tests, which need no TensorFlow. ``expected.npz`` has the values by file and name.
 """
 
-# ruff: noqa: E402
 import os
 from pathlib import Path
 
