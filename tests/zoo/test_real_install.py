@@ -1,4 +1,4 @@
-"""The proof from outside: wheels of rawzoo, of the plugin template and of a broken plugin, in a fresh environment."""
+"""The proof from outside: wheels of rawzoo, its plugins, the template and a broken plugin, in a fresh environment."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from textwrap import dedent
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
 TEMPLATE = ROOT / "examples" / "rawzoo-plugin-template"
 
 
@@ -58,12 +59,16 @@ def broken_plugin(folder):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """Folder with ``bin/`` of a virtual environment into which the three wheels were installed, and nothing else."""
+    """Folder with ``bin/`` of a virtual environment into which the wheels were installed, and nothing else.
+
+    The extra ``all`` has to find the plugins in the folder of wheels; only the rest may come from an index.
+    """
     folder = tmp_path_factory.mktemp("install")
     # Copies: building must neither see nor leave anything in the working tree.
-    sources = [folder / "rawzoo", folder / "template", broken_plugin(folder / "broken")]
+    copies = {ROOT: folder / "rawzoo", TEMPLATE: folder / "template"} | {p: folder / p.name for p in PLUGINS}
+    sources = [*copies.values(), broken_plugin(folder / "broken")]
     ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so", "__pycache__")
-    for source, copy in ((ROOT, sources[0]), (TEMPLATE, sources[1])):
+    for source, copy in copies.items():
         shutil.copytree(source, copy, ignore=ignored)
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
     wheels = folder / "wheels"
@@ -80,17 +85,22 @@ def environment(tmp_path_factory):
         "--constraint",
         ROOT / "constraints.txt",
     )
-    run(*install, *sorted(wheels.glob("*.whl")), "pytest", folder=folder)
+    (core,) = wheels.glob("rawzoo-[0-9]*.whl")
+    run(*install, f"{core}[import]", "pytest", folder=folder)
+    own = ("rawzoo[all]", "rawzoo-plugin-template", "rawzoo-broken")
+    run(*install, "--no-index", "--find-links", wheels, *own, folder=folder)
     (folder / "empty").mkdir()
     return folder / "empty", scripts
 
 
-def test_three_wheels_in_a_fresh_environment(environment):
+def test_the_wheels_in_a_fresh_environment(environment):
     folder, scripts = environment
 
     models = run(scripts / "rawzoo", "models", "--json", folder=folder)
     cards = {card["name"]: card for card in json.loads(models.stdout)}
     assert sorted(cards) == [
+        "awb-pisp",
+        "awb-vc4",
         "bilinear",
         "gbtf",
         "hamilton-adams",
