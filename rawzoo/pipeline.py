@@ -24,7 +24,7 @@ SPACES = ("srgb", "display-p3", "rec2020-linear", "camera")
 TONES = ("natural", "none")
 
 #: The demosaicers used when no model is named.
-DEFAULT_DEVELOPER = {2: "gbtf", 6: "bilinear"}
+DEFAULT_DEVELOPER = {2: "gbtf", 6: "markesteijn"}
 
 _STRIP_ROWS = 128
 

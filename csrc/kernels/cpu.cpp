@@ -1,57 +1,17 @@
 // The ops on the CPU: strips of rows handed to threads, the row functions of this CPU inside.
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <memory>
-#include <new>
 #include <vector>
 
 #include "kernels/bayer_cpu.h"
+#include "kernels/cpu_common.h"
 #include "kernels/formulas.h"
 #include "kernels/ops.h"
 #include "kernels/parallel.h"
-#include "kernels/rows.h"
 
 namespace rawzoo::cpu {
 namespace {
-
-constexpr float kUnbounded = std::numeric_limits<float>::infinity();
-constexpr int kChunk = 512;  // pixels per pass through the row functions; what they hold stays in the L1 cache
-
-const void* row_of(const Input& image, int64_t plane, int64_t y) {
-  return static_cast<const char*>(image.data) +
-         (plane * image.plane_stride + y * image.row_stride) * size_of(image.type);
-}
-void* row_of(const Output& image, int64_t plane, int64_t y) {
-  return static_cast<char*>(image.data) + (plane * image.plane_stride + y * image.row_stride) * size_of(image.type);
-}
-
-// The tile's levels of one row, repeated along kLevelRun columns.
-struct RowLevels {
-  float black[kLevelRun], scale[kLevelRun];
-
-  RowLevels(const Levels& levels, int period, int64_t y) {
-    for (int i = 0; i < kLevelRun; ++i) {
-      const int64_t cell = y % period * period + i % period;
-      black[i] = levels.black[cell];
-      scale[i] = levels.scale[cell];
-    }
-  }
-};
-
-std::vector<RowLevels> tile_levels(const Levels& levels, int period) {
-  std::vector<RowLevels> rows;
-  for (int y = 0; y < period; ++y) rows.emplace_back(levels, period, y);
-  return rows;
-}
-
-struct AlignedDelete {
-  void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
-};
-using Floats = std::unique_ptr<float[], AlignedDelete>;
-Floats floats(int64_t n) {
-  return Floats(static_cast<float*>(::operator new[](static_cast<size_t>(n) * 4, std::align_val_t{64})));
-}
 
 // The rows of an X-Trans mosaic nearest to where a worker is: balanced, split by column phase, continued beyond both
 // ends. A row is made when first asked for and stays until another takes its slot; rows closer than kSlots never share
@@ -201,6 +161,34 @@ void superpixel_row(const Input& mosaic, const Pattern& pattern, const std::vect
   }
 }
 
+int xtrans_passes(Method method) {
+  return method == Method::markesteijn ? kXTransPasses : method == Method::markesteijn_1 ? 1 : 0;
+}
+
+// Edge-directed X-Trans demosaicing in blocks of columns, and where those are too few for the threads in bands of rows.
+template <class Take>
+void markesteijn(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
+                 int passes, Encode encode, const Take& take) {
+  const int64_t blocks = (mosaic.width + kXTransBlock - 1) / kXTransBlock;
+  const int64_t bands = run.threads == 1 ? 1 : std::min((4 * run.threads + blocks - 1) / blocks, mosaic.height / 256 + 1);
+  const int64_t rows_in_band = (mosaic.height + bands - 1) / bands;
+  parallel(blocks * bands, 1, run.threads, [&](Strips& strips) {
+    const Floats scratch = floats(kXTransScratch);
+    XTransBlock job{mosaic, pattern, levels, clip, encode == Encode::sqrt, passes, 0, 0, 0, 0, nullptr, nullptr};
+    job.context = const_cast<Take*>(&take);
+    job.take = [](void* context, int64_t y, int64_t x, int64_t n, const float* const* rgb) {
+      (*static_cast<const Take*>(context))(y, x, n, rgb);
+    };
+    for (int64_t i, end; strips.next(i, end);) {
+      job.x = i % blocks * kXTransBlock;
+      job.width = std::min<int64_t>(kXTransBlock, mosaic.width - job.x);
+      job.y_begin = i / blocks * rows_in_band;
+      job.y_end = std::min(job.y_begin + rows_in_band, mosaic.height);
+      rows().markesteijn(job, scratch.get());
+    }
+  });
+}
+
 // Demosaics and calls take(y, x, n, rgb) for each chunk of pixels.
 template <class Take>
 void demosaic_chunks(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels,
@@ -208,6 +196,8 @@ void demosaic_chunks(const Execution& run, const Input& mosaic, const Pattern& p
   const bool superpixel = method == Method::superpixel;
   if (pattern.period == 2 && !superpixel)
     return demosaic_tiles(run, mosaic, pattern, levels, clip, method, encode, take);
+  if (const int passes = xtrans_passes(method))
+    return markesteijn(run, mosaic, pattern, levels, clip, passes, encode, take);
   const int64_t height = superpixel ? mosaic.height / 2 : mosaic.height;
   const auto tile = tile_levels(levels, pattern.period);
   const std::unique_ptr<const XTransTaps> taps(superpixel ? nullptr : new XTransTaps(pattern));
@@ -288,68 +278,7 @@ class ToneWriter {
   std::vector<uint8_t> table_;
 };
 
-// Calls work(begin, count) for pieces of 0..n.
-template <class Work>
-void pieces(const Execution& run, int64_t n, const Work& work) {
-  parallel(n, int64_t{1} << 17, run.threads, [&](Strips& strips) {
-    for (int64_t begin, end; strips.next(begin, end);) work(begin, end - begin);
-  });
-}
-
 }  // namespace
-
-void pack(const Execution& run, const Input& mosaic, const Levels& levels, const int plane_of[4],
-          const Output& planes) {
-  const Rows& kernels = rows();
-  const auto tile = tile_levels(levels, 2);
-  parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
-    alignas(64) float buffer[2][kChunk / 2];
-    for (int64_t begin, end; strips.next(begin, end);)
-      for (int64_t y = begin; y < end; ++y) {
-        const RowLevels& row = tile[y % 2];
-        const auto* in = static_cast<const char*>(row_of(mosaic, 0, y));
-        char* out[2];
-        for (int i = 0; i < 2; ++i) out[i] = static_cast<char*>(row_of(planes, plane_of[y % 2 * 2 + i], y / 2));
-        if (planes.type == DType::f32) {
-          kernels.split(in, mosaic.type, mosaic.width, row.black, row.scale, kUnbounded,
-                        reinterpret_cast<float*>(out[0]), reinterpret_cast<float*>(out[1]));
-          continue;
-        }
-        for (int64_t x = 0; x < mosaic.width; x += kChunk) {
-          const int64_t n = std::min<int64_t>(kChunk, mosaic.width - x);
-          kernels.split(in + x * size_of(mosaic.type), mosaic.type, n, row.black, row.scale, kUnbounded, buffer[0],
-                        buffer[1]);
-          for (int i = 0; i < 2; ++i)
-            kernels.store(buffer[i], planes.type, n / 2, out[i] + x / 2 * size_of(planes.type));
-        }
-      }
-  });
-}
-
-void unpack(const Execution& run, const Input& planes, const Levels& levels, const int plane_of[4],
-            const Output& mosaic) {
-  const Rows& kernels = rows();
-  Levels inverse = levels;
-  for (float& scale : inverse.scale) scale = 1.0f / scale;
-  const auto tile = tile_levels(inverse, 2);
-  parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
-    alignas(64) float buffer[2][kChunk / 2], merged[kChunk];
-    for (int64_t begin, end; strips.next(begin, end);)
-      for (int64_t y = begin; y < end; ++y) {
-        const RowLevels& row = tile[y % 2];
-        char* out = static_cast<char*>(row_of(mosaic, 0, y));
-        for (int64_t x = 0; x < mosaic.width; x += kChunk) {
-          const int64_t n = std::min<int64_t>(kChunk, mosaic.width - x);
-          for (int i = 0; i < 2; ++i)
-            kernels.load(
-                static_cast<const char*>(row_of(planes, plane_of[y % 2 * 2 + i], y / 2)) + x / 2 * size_of(planes.type),
-                planes.type, n / 2, buffer[i]);
-          kernels.merge(buffer[0], buffer[1], n / 2, row.black, row.scale, merged);
-          kernels.store(merged, mosaic.type, n, out + x * size_of(mosaic.type));
-        }
-      }
-  });
-}
 
 void white_balance(const Execution& run, const Input& mosaic, int period, const Levels& levels, float clip,
                    const Output& balanced) {
@@ -362,15 +291,6 @@ void white_balance(const Execution& run, const Input& mosaic, int period, const 
                        static_cast<float*>(row_of(balanced, 0, y)));
       }
   });
-}
-
-void anscombe(const Execution& run, const float* x, int64_t n, const Noise& noise, float* y) {
-  pieces(run, n, [&](int64_t begin, int64_t count) { rows().anscombe(x + begin, count, noise, y + begin); });
-}
-
-void inverse_anscombe(const Execution& run, const float* y, int64_t n, const Noise& noise, Inverse inverse, float* x) {
-  pieces(run, n,
-         [&](int64_t begin, int64_t count) { rows().inverse_anscombe(y + begin, count, noise, inverse, x + begin); });
 }
 
 void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern, Method method, Encode encode,

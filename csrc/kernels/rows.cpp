@@ -4,6 +4,7 @@
 
 #include "kernels/bayer_formulas.h"
 #include "kernels/formulas.h"
+#include "kernels/mosaic_formulas.h"
 #include "kernels/vector.h"
 
 #if defined(__SSE2__)
@@ -322,8 +323,88 @@ void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse
   }
 }
 
+void anscombe_map(const float* x, int64_t n, const float* gain, const float* sigma, const float* offset, float* y) {
+  RAWZOO_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) {
+    const float ratio = sigma[i] / gain[i];
+    y[i] = anscombe_value(x[i], offset[i], 1.0f / gain[i], 0.375f + ratio * ratio);
+  }
+}
+
+void inverse_anscombe_map(const float* y, int64_t n, const float* gain, const float* sigma, const float* offset,
+                          Inverse inverse, float* x) {
+  const float constant = inverse == Inverse::algebraic ? 0.375f : 0.125f;
+  if (inverse == Inverse::exact) {
+    RAWZOO_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) x[i] = (exact_unbiased(y[i]) - square(sigma[i] / gain[i])) * gain[i] + offset[i];
+  } else {
+    RAWZOO_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i)
+      x[i] = (0.25f * y[i] * y[i] - (constant + square(sigma[i] / gain[i]))) * gain[i] + offset[i];
+  }
+}
+
+void every(const float* in, int period, int phase, int64_t n, float* out) {
+  in += phase;
+  if (period == 2) {
+    RAWZOO_INDEPENDENT
+    for (int64_t k = 0; k < n; ++k) out[k] = in[2 * k];
+  } else {
+    RAWZOO_INDEPENDENT
+    for (int64_t k = 0; k < n; ++k) out[k] = in[6 * k];
+  }
+}
+
+void outliers(const float* const* in, int count, int64_t n, const Noise& noise, float threshold, uint8_t* hot) {
+  constexpr int kBlock = 64;
+  const Noise same = noise;
+  float low[kBlock], high[kBlock];
+  int32_t is[kBlock];
+  for (int64_t x = 0; x < n; x += kBlock) {
+    const int m = n - x < kBlock ? static_cast<int>(n - x) : kBlock;
+    for (int j = 0; j < m; ++j) low[j] = high[j] = in[1][x + j];
+    for (int i = 2; i <= count; ++i) {
+      const float* v = in[i] + x;
+      RAWZOO_INDEPENDENT
+      for (int j = 0; j < m; ++j) {
+        low[j] = v[j] < low[j] ? v[j] : low[j];
+        high[j] = v[j] > high[j] ? v[j] : high[j];
+      }
+    }
+    const float* v = in[0] + x;
+    RAWZOO_INDEPENDENT
+    for (int j = 0; j < m; ++j) is[j] = is_outlier(v[j], low[j], high[j], same, threshold);
+    for (int j = 0; j < m; ++j) hot[x + j] = static_cast<uint8_t>(is[j]);
+  }
+}
+
+void accumulate(const float* in, int64_t n, float low, float high, float* sum, float* count) {
+  for (int64_t x = 0; x < n; x += kLevelRun) {
+    const int m = n - x < kLevelRun ? static_cast<int>(n - x) : kLevelRun;
+    RAWZOO_INDEPENDENT
+    for (int i = 0; i < m; ++i) {
+      const float v = in[x + i];
+      const bool within = v >= low && v <= high;
+      sum[i] += within ? v : 0.0f;
+      count[i] += within ? 1.0f : 0.0f;
+    }
+  }
+}
+
+void add_weighted(const float* in, int64_t n, const float* weight, float* sum) {
+  for (int64_t x = 0; x < n; x += kLevelRun) {
+    const int m = n - x < kLevelRun ? static_cast<int>(n - x) : kLevelRun;
+    RAWZOO_INDEPENDENT
+    for (int i = 0; i < m; ++i) {
+      const float term = weight[i] * in[x + i];
+      sum[x + i] += weight[i] > 0.0f ? term : 0.0f;  // a NaN stays with its own colour
+    }
+  }
+}
+
 }  // namespace
 
+void RAWZOO_FOR_ISA(markesteijn_block)(const XTransBlock&, float* scratch);
 extern const Rows RAWZOO_FOR_ISA(rows);
 const Rows RAWZOO_FOR_ISA(rows) = {
     RAWZOO_STRING(RAWZOO_ISA),
@@ -341,12 +422,19 @@ const Rows RAWZOO_FOR_ISA(rows) = {
 #define RAWZOO_EACH(name) RAWZOO_CONCAT(name##_tile_, RAWZOO_ISA),
     RAWZOO_TILE_METHODS(RAWZOO_EACH)
 #undef RAWZOO_EACH
-        weighted_mean,
+    weighted_mean,
     tone_u8,
     tone_u16,
     tone_f32,
+    RAWZOO_FOR_ISA(markesteijn_block),
     anscombe_row,
     inverse_anscombe_row,
+    anscombe_map,
+    inverse_anscombe_map,
+    every,
+    outliers,
+    accumulate,
+    add_weighted,
 };
 
 }  // namespace rawzoo

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/bayer_tile.h"
+#include "kernels/markesteijn.h"
 #include "kernels/types.h"
 
 namespace rawzoo {
@@ -57,8 +58,22 @@ struct Rows {
   void (*tone_u16)(const float* const* rgb, int64_t n, const Tone& tone, uint16_t* out);
   void (*tone_f32)(const float* const* rgb, int64_t n, const float* matrix, float* out);
 
+  MarkesteijnBlock markesteijn;
+
   void (*anscombe)(const float* x, int64_t n, const Noise& noise, float* y);
   void (*inverse_anscombe)(const float* y, int64_t n, const Noise& noise, Inverse inverse, float* x);
+  void (*anscombe_map)(const float* x, int64_t n, const float* gain, const float* sigma, const float* offset, float* y);
+  void (*inverse_anscombe_map)(const float* y, int64_t n, const float* gain, const float* sigma, const float* offset,
+                               Inverse inverse, float* x);
+
+  // Every period-th sample from phase on: out[k] = in[period * k + phase].
+  void (*every)(const float* in, int period, int phase, int64_t n, float* out);
+  // hot[x] = 1 where in[0][x] is an outlier among in[1] ... in[count]; see is_outlier().
+  void (*outliers)(const float* const* in, int count, int64_t n, const Noise& noise, float threshold, uint8_t* hot);
+  // sum[x % 48] and count[x % 48] of the samples from low to high.
+  void (*accumulate)(const float* in, int64_t n, float low, float high, float* sum, float* count);
+  // sum[x] += weight[x % 48] * in[x].
+  void (*add_weighted)(const float* in, int64_t n, const float* weight, float* sum);
 };
 
 // The fastest set this CPU runs, or the one that select_isa chose.

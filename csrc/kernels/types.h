@@ -39,7 +39,7 @@ struct Levels {
   float scale[36];
 };
 
-enum class Method { bilinear, malvar, superpixel, hamilton_adams, menon, rcd, gbtf };
+enum class Method { bilinear, malvar, superpixel, hamilton_adams, menon, rcd, gbtf, markesteijn, markesteijn_1 };
 // What samples go through before demosaicing, and its result back: nothing, or sign(v) * sqrt(|v|).
 enum class Encode { none, sqrt };
 enum class Inverse { algebraic, asymptotic, exact };
@@ -47,6 +47,16 @@ enum class Inverse { algebraic, asymptotic, exact };
 // Parameters of the generalised Anscombe transform: value = gain * Poisson + N(offset, sigma^2).
 struct Noise {
   float gain, sigma, offset;
+};
+// The same for each element.
+struct NoiseMap {
+  const float *gain, *sigma, *offset;
+};
+
+// Adjacent values of equal noise, `length` of them, and so on for `count` such runs, each with its own.
+struct Channels {
+  int64_t count, length;
+  const Noise* noise;
 };
 
 // Linear RGB to picture: matrix, then (integers only) clamp to 0..1, curve, scale to the full integer range.

@@ -3,8 +3,8 @@
 Each takes a NumPy array or a torch tensor and gives the same kind back. Native C++ (or, for tensors on a GPU, CUDA)
 kernels do the work where they were built (:func:`available` says), plain torch (:mod:`rawzoo.ops.reference`)
 elsewhere; NumPy input reaches the native kernels without importing torch. Tensors that need gradients, or that
-torch.compile or torch.export traces, go through ``torch.ops.rawzoo.*``, with exact derivatives: ``pack``, ``unpack``,
-``white_balance``, ``anscombe``, ``inverse_anscombe`` and ``demosaic`` are differentiable for floating input.
+torch.compile or torch.export traces, go through ``torch.ops.rawzoo.*``, with exact derivatives: all but ``develop``,
+``render``, ``hot_pixels``, ``bin_stats`` and the non-linear methods of ``demosaic`` are differentiable for floating input.
 
 Conventions:
 
@@ -23,6 +23,7 @@ ValueError for a wrong shape, pattern, level or option, before any memory is tou
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,17 +39,24 @@ from rawzoo.raw import cfa as cfa_patterns
 if TYPE_CHECKING:
     import torch
 
+    Noise = float | Sequence[float] | npt.NDArray[Any] | torch.Tensor
+
 __all__ = [
     "anscombe",
     "available",
+    "bin_stats",
     "demosaic",
     "demosaic_methods",
     "develop",
+    "downscale_mosaic",
+    "hot_pixels",
     "inverse_anscombe",
     "num_threads",
     "pack",
+    "pack_anscombe",
     "render",
     "unpack",
+    "unpack_anscombe",
     "white_balance",
 ]
 
@@ -64,16 +72,20 @@ def pack(
     dtype: Any = "float32",
     out: Array | None = None,
 ) -> Array:
-    """Bayer mosaic to four half-size planes, white-balanced.
+    """Mosaic to one plane for each cell of the CFA tile, white-balanced.
+
+    Every plane is a regular grid of one colour, in any phase of the pattern, and nothing is cropped or moved.
 
     Args:
-        mosaic: ``[H, W]`` with even sides, Bayer.
+        mosaic: ``[H, W]``, sides multiples of 2 (Bayer) or 6 (X-Trans).
         dtype: ``float32``, ``float16`` or ``bfloat16`` (torch only).
 
     Returns:
-        ``[4, H/2, W/2]``: R, Gr, Gb, B. Not clipped: noise below black is negative, highlights exceed 1.
+        Bayer: ``[4, H/2, W/2]``, R, Gr, Gb, B. X-Trans: ``[36, H/6, W/6]``, the cells of
+        :data:`rawzoo.raw.cfa.XTRANS_PATTERN` in reading order. Not clipped: noise below black is negative, highlights
+        exceed 1.
     """
-    _bayer(cfa, "pack")
+    levels.planes(cfa)
     return run("pack", mosaic, (cfa, *levels.check(cfa, black, white, gains), dtype_name(dtype)), out)
 
 
@@ -89,14 +101,73 @@ def unpack(
     """The inverse of :func:`pack`.
 
     Args:
-        planes: ``[4, h, w]`` float32, float16 or bfloat16: R, Gr, Gb, B.
+        planes: ``[4, h, w]`` (Bayer) or ``[36, h, w]`` (X-Trans) float32, float16 or bfloat16, as :func:`pack` makes.
         dtype: ``uint16``, rounded and clipped to 0..65535 (NaN becomes 0), or ``float32``.
 
     Returns:
-        The mosaic ``[2h, 2w]``. With uint16 and float32 planes, exactly what was packed.
+        The mosaic ``[2h, 2w]`` or ``[6h, 6w]``. With uint16 and float32 planes, exactly what was packed.
     """
-    _bayer(cfa, "unpack")
+    levels.planes(cfa)
     return run("unpack", planes, (cfa, *levels.check(cfa, black, white, gains), dtype_name(dtype)), out)
+
+
+def pack_anscombe(
+    mosaic: Array,
+    cfa: str,
+    black: PerChannel,
+    white: PerChannel,
+    gains: Sequence[float] = (1.0, 1.0, 1.0),
+    *,
+    gain: PerChannel,
+    sigma: PerChannel,
+    offset: PerChannel = 0.0,
+    dtype: Any = "float32",
+    out: Array | None = None,
+) -> Array:
+    """:func:`pack`, then :func:`anscombe`, in one pass.
+
+    Args:
+        mosaic, black, white, gains, dtype: as in :func:`pack`.
+        gain, sigma, offset: noise of the packed planes as in :func:`anscombe`, one value or one for each channel.
+
+    Returns:
+        The planes of :func:`pack`, transformed.
+    """
+    levels.planes(cfa)
+    noise = _noise_per_channel(cfa, gain, sigma, offset)
+    args = (cfa, *levels.check(cfa, black, white, gains), *noise, dtype_name(dtype))
+    return run("pack_anscombe", mosaic, args, out)
+
+
+def unpack_anscombe(
+    planes: Array,
+    cfa: str,
+    black: PerChannel,
+    white: PerChannel,
+    gains: Sequence[float] = (1.0, 1.0, 1.0),
+    *,
+    gain: PerChannel,
+    sigma: PerChannel,
+    offset: PerChannel = 0.0,
+    method: Literal["algebraic", "asymptotic", "exact"] = "algebraic",
+    dtype: Any = "uint16",
+    out: Array | None = None,
+) -> Array:
+    """:func:`inverse_anscombe`, then :func:`unpack`, in one pass: the inverse of :func:`pack_anscombe`.
+
+    Args:
+        planes, black, white, gains, dtype: as in :func:`unpack`.
+        gain, sigma, offset: as in :func:`pack_anscombe`.
+        method: as in :func:`inverse_anscombe`.
+
+    Returns:
+        The mosaic of :func:`unpack`.
+    """
+    levels.planes(cfa)
+    _inverse(method)
+    noise = _noise_per_channel(cfa, gain, sigma, offset)
+    args = (cfa, *levels.check(cfa, black, white, gains), *noise, method, dtype_name(dtype))
+    return run("unpack_anscombe", planes, args, out)
 
 
 def white_balance(
@@ -120,29 +191,33 @@ def white_balance(
     return run("white_balance", mosaic, (cfa, *levels.check(cfa, black, white, gains), _clip(clip)), out)
 
 
-def anscombe(x: Array, gain: float, sigma: float, offset: float = 0.0, out: Array | None = None) -> Array:
+def anscombe(x: Array, gain: Noise, sigma: Noise, offset: Noise = 0.0, out: Array | None = None) -> Array:
     """Generalised Anscombe transform: data with Poisson-Gaussian noise to data with noise of variance close to 1.
 
     ``2 sqrt(max(0, (x - offset) / gain + 3/8 + (sigma / gain)^2))``, for
     x = gain * Poisson + N(offset, sigma^2) (Murtagh, Starck and Bijaoui 1995; Mäkitalo and Foi 2013, equation 1).
 
+    Each of the three parameters is a number, or C numbers for the channels of an ``x`` of shape ``[C, H, W]``, or an
+    array or tensor of the shape of ``x``. Differentiable by ``x``, and by parameters that are tensors.
+
     Args:
         x: float32 (or float64) of any shape.
-        gain: value of one photo-electron, positive.
+        gain: value of one photo-electron, positive (not checked in one of the shape of ``x``).
         sigma: standard deviation of the Gaussian part, in units of ``x``.
         offset: its mean, in units of ``x``.
 
     Returns:
         The same shape and dtype.
     """
-    return run("anscombe", x, _noise(gain, sigma, offset), out)
+    name, noise = _noise(x, gain, sigma, offset)
+    return run("anscombe" + name, x, noise, out)
 
 
 def inverse_anscombe(
     y: Array,
-    gain: float,
-    sigma: float,
-    offset: float = 0.0,
+    gain: Noise,
+    sigma: Noise,
+    offset: Noise = 0.0,
     method: Literal["algebraic", "asymptotic", "exact"] = "algebraic",
     out: Array | None = None,
 ) -> Array:
@@ -161,17 +236,104 @@ def inverse_anscombe(
     Returns:
         The same shape and dtype.
     """
-    if method not in ("algebraic", "asymptotic", "exact"):
-        raise UsageError(f"inverse Anscombe method {method!r} is none of algebraic, asymptotic, exact.")
-    return run("inverse_anscombe", y, (*_noise(gain, sigma, offset), method), out)
+    _inverse(method)
+    name, noise = _noise(y, gain, sigma, offset)
+    return run("inverse_anscombe" + name, y, (*noise, method), out)
+
+
+def hot_pixels(
+    mosaic: Array,
+    cfa: str,
+    gain: float = 0.0,
+    sigma: float = 0.0,
+    offset: float = 0.0,
+    threshold: float = 6.0,
+    out: Array | None = None,
+) -> Array:
+    """Repairs single pixels that stand out from all their neighbours: hot, dead and stuck ones.
+
+    The neighbours of a pixel are those of its own colour around it: Bayer, the eight at distance 2 (so that Gr and Gb
+    stay apart); X-Trans, the 5 to 13 in the 5x5 window. A pixel is replaced where it lies above the largest of them, or
+    below the smallest, by more than the neighbours differ from each other *and* by more than ``threshold`` standard
+    deviations of the noise at the level of that neighbour: sqrt(gain * (level - offset) + sigma^2). Its new value is
+    their mean without the largest and the smallest. Two defects beside each other in one colour hide each other; a star
+    smaller than a pixel looks like a defect.
+
+    Args:
+        mosaic: ``[H, W]``, at least one CFA tile in each direction.
+        gain, sigma, offset: noise of the mosaic as in :func:`anscombe`; ``offset`` is the black level. Without noise
+            (0, 0) only the first condition counts.
+        threshold: in standard deviations.
+
+    Returns:
+        ``[H, W]`` of the dtype of ``mosaic``; what was repaired is where it differs.
+    """
+    values = float(gain), float(sigma), float(offset), float(threshold)
+    if not (all(abs(v) < math.inf for v in values) and min(values[0], values[1], values[3]) >= 0):
+        raise UsageError("gain, sigma, offset and threshold must be finite and, but for offset, not negative.")
+    cfa_patterns.period(cfa)
+    return run("hot_pixels", mosaic, (cfa, *values, _dtype_of(mosaic)), out)
+
+
+def bin_stats(
+    mosaic: Array,
+    cfa: str,
+    black: PerChannel,
+    white: PerChannel,
+    grid: tuple[int, int] = (32, 32),
+    low: float = 0.0,
+    high: float = 1.0,
+    out: Array | None = None,
+) -> Array:
+    """Mean of each channel in each cell of a grid over the mosaic, of the samples within bounds: what an estimate of
+    white balance or exposure looks at.
+
+    Args:
+        mosaic: ``[H, W]`` uint16 or float32.
+        grid: rows and columns of the grid. Cell i of n begins at sample i * size // n.
+        low, high: bounds, inclusive, of (value - black) / (white - black); samples beyond them, and NaN, are left out.
+
+    Returns:
+        ``[2, C, rows, columns]`` float32: first the means of (value - black) / (white - black), 0 where there are no
+        samples; second how many samples there are.
+    """
+    rows, columns = (operator.index(n) for n in grid)
+    if not low <= high:
+        raise UsageError(f"low {low!r} must not be above high {high!r}.")
+    blacks, whites, _ = levels.check(cfa, black, white, (1.0, 1.0, 1.0))
+    return run("bin_stats", mosaic, (cfa, blacks, whites, rows, columns, float(low), float(high)), out)
+
+
+def downscale_mosaic(mosaic: Array, cfa: str, factor: int, out: Array | None = None) -> Array:
+    """A smaller mosaic of the same pattern and scene, for previews and for training at several scales.
+
+    Each output sample is a weighted mean of the input samples of its channel around the place in the scene where it
+    lies (output pixels cover ``factor`` by ``factor`` input pixels), with a tent whose half width is ``factor``, rounded
+    up to the distance at which the channel repeats (Bayer 2; X-Trans greens 3, red and blue 6): wide enough against
+    aliasing, and with its middle exactly at that place whatever the phase, so that a ramp stays the same ramp and the
+    channels stay aligned. Linear; differentiable.
+
+    Args:
+        mosaic: ``[H, W]``, at least one CFA tile in each direction.
+        factor: 1 to 1024.
+
+    Returns:
+        ``[H // factor, W // factor]`` of the dtype of ``mosaic``, rounded for uint16, of the same ``cfa``.
+    """
+    factor = operator.index(factor)
+    if not 1 <= factor <= 1024:
+        raise UsageError(f"factor must be 1 to 1024, not {factor}.")
+    cfa_patterns.period(cfa)
+    return run("downscale_mosaic", mosaic, (cfa, factor, _dtype_of(mosaic)), out)
 
 
 BAYER_METHODS = ("superpixel", "bilinear", "malvar", "hamilton-adams", "menon", "rcd", "gbtf")
+XTRANS_METHODS = ("bilinear", "markesteijn-1", "markesteijn")
 
 
 def demosaic_methods(cfa: str) -> tuple[str, ...]:
     """The methods :func:`demosaic` and :func:`develop` have for a CFA pattern."""
-    return BAYER_METHODS if cfa_patterns.period(cfa) == 2 else ("bilinear",)
+    return BAYER_METHODS if cfa_patterns.period(cfa) == 2 else XTRANS_METHODS
 
 
 def demosaic(
@@ -190,7 +352,7 @@ def demosaic(
     samples six pixels further in; either keeps the pattern. A mosaic of one colour comes back as exactly that colour,
     up to the edges (with ``encode="sqrt"``, to float precision).
 
-    Methods, from fast to good; Bayer only, except ``bilinear``:
+    Methods, from fast to good; of the first, X-Trans has ``bilinear`` only:
 
     * ``superpixel``: one pixel for each 2x2 cell, of its red, the mean of its greens, and its blue.
     * ``bilinear``: the mean of the nearest samples of each colour; for X-Trans weighted by a tent over the smallest
@@ -203,6 +365,14 @@ def demosaic(
     * ``rcd``: ratio corrected demosaicing (Sanz Rodriguez 2017), without its clipping; expects values around 0 to 1.
     * ``gbtf``: gradient-based threshold-free interpolation (Pekkucuksen and Altunbasak, ICIP 2010), here both
       directions blended by the squares of the changes of the colour difference over 5x5. The best of these.
+
+    X-Trans only, besides ``bilinear``, and only for Fujifilm's tile (:data:`rawzoo.raw.cfa.XTRANS_PATTERN`, any phase):
+
+    * ``markesteijn-1``: four pictures, green interpolated along rows, columns and both diagonals with Frank
+      Markesteijn's weights and bounds, then red and blue; here merged with weights by how straight each goes on, luma
+      and colour, in its direction around the pixel, instead of his count of homogeneous neighbours.
+    * ``markesteijn``: three passes; the second and third estimate green anew from the colour differences of the picture
+      so far.
 
     Only ``superpixel``, ``bilinear`` and ``malvar`` with ``encode="none"`` are linear, and these have derivatives; the
     others raise :class:`rawzoo.errors.UsageError` where gradients are asked for.
@@ -280,17 +450,14 @@ def render(
     return run("render", rgb, (_matrix(matrix), curve, name), out)
 
 
-def _bayer(cfa: str, op: str) -> None:
-    if cfa_patterns.period(cfa) != 2:
-        raise UsageError(f"{op} takes Bayer mosaics only, not the X-Trans pattern {cfa}.")
-
-
 def _method(cfa: str, method: str, encode: str) -> None:
     methods = demosaic_methods(cfa)
     if method not in methods:
         raise UsageError(f"demosaic method {method!r} does not exist for {cfa}; it has {', '.join(methods)}.")
     if encode not in ("none", "sqrt"):
         raise UsageError(f"encode {encode!r} is none of none, sqrt.")
+    if method.startswith("markesteijn"):
+        cfa_patterns.xtrans_phase(cfa)
 
 
 def _result_dtype(mosaic: Any) -> str:
@@ -306,11 +473,60 @@ def _clip(clip: float | None) -> float:
     return value
 
 
-def _noise(gain: float, sigma: float, offset: float) -> tuple[float, float, float]:
-    values = float(gain), float(sigma), float(offset)
-    if not (all(abs(v) < math.inf for v in values) and values[0] > 0 and values[1] >= 0):
+def _inverse(method: str) -> None:
+    if method not in ("algebraic", "asymptotic", "exact"):
+        raise UsageError(f"inverse Anscombe method {method!r} is none of algebraic, asymptotic, exact.")
+
+
+def _noise_values(gain: Any, sigma: Any, offset: Any, count: int) -> tuple[levels.Values, ...]:
+    """Each parameter as ``count`` floats."""
+    named = zip(("gain", "sigma", "offset"), (gain, sigma, offset), strict=True)
+    values = tuple(levels.per_channel(name, value, count) for name, value in named)
+    if not (min(values[0]) > 0 and min(values[1]) >= 0):
         raise UsageError(f"gain must be positive and sigma not negative, not {gain!r} and {sigma!r}.")
     return values
+
+
+def _noise_per_channel(cfa: str, gain: PerChannel, sigma: PerChannel, offset: PerChannel) -> tuple[levels.Values, ...]:
+    return _noise_values(gain, sigma, offset, len(cfa_patterns.channels(cfa)))
+
+
+def _noise(x: Any, gain: Noise, sigma: Noise, offset: Noise) -> tuple[str, tuple[Any, ...]]:
+    """Which op takes these parameters, by the end of its name, and how it takes them."""
+    values: tuple[Any, ...] = (gain, sigma, offset)
+    if all(isinstance(value, (int, float)) for value in values):
+        return "", _noise_values(gain, sigma, offset, 1)
+    if any(getattr(value, "ndim", 0) > 1 or getattr(value, "requires_grad", False) for value in values):
+        return "_map", tuple(_like(x, value) for value in values)
+    counts = {len(value) for value in values if getattr(value, "ndim", 1) and hasattr(value, "__len__")}
+    if len(counts) > 1:
+        raise UsageError(f"gain, sigma and offset have different numbers of values: {sorted(counts)}.")
+    values = tuple(float(value) if getattr(value, "ndim", 1) == 0 else value for value in values)
+    return "", _noise_values(*values, counts.pop() if counts else 1)
+
+
+def _like(x: Any, value: Any) -> Any:
+    """A parameter as an array of the kind, dtype and shape of ``x``; C values are one for each channel."""
+    channels = getattr(value, "ndim", None) == 1 or isinstance(value, (list, tuple))
+    if isinstance(x, np.ndarray):
+        array = np.asarray(value, dtype=x.dtype)
+        array = array.reshape(-1, *[1] * (x.ndim - 1)) if channels and x.ndim > 1 else array
+        if array.shape != x.shape and array.ndim != 0 and not channels:
+            return array  # of a wrong shape, which the op names
+        return np.ascontiguousarray(np.broadcast_to(array, x.shape))
+    import torch
+
+    if not isinstance(x, torch.Tensor):
+        return value
+    tensor = torch.as_tensor(value, device=x.device).to(x.dtype)
+    tensor = tensor.reshape(-1, *[1] * (x.dim() - 1)) if channels and x.dim() > 1 else tensor
+    if tensor.shape != x.shape and tensor.dim() != 0 and not channels:
+        return tensor
+    return tensor.expand(x.shape).contiguous()
+
+
+def _dtype_of(mosaic: Any) -> str:
+    return dtype_name(getattr(mosaic, "dtype", "float32"))
 
 
 def _matrix(matrix: npt.ArrayLike) -> tuple[float, ...]:

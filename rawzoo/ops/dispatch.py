@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,6 +37,7 @@ class Op:
         outputs: dtypes that argument may have.
         contiguous: the native kernel takes contiguous input only, else any with adjacent samples in a row.
         curve: position of the curve among the arguments, which is an array too.
+        maps: positions of further arrays, of the input's kind, dtype and shape, contiguous.
     """
 
     argument: str
@@ -47,22 +48,25 @@ class Op:
     outputs: tuple[str, ...] = ()
     contiguous: bool = False
     curve: int | None = None
+    maps: tuple[int, ...] = ()
 
 
 def _shape_error(argument: str, wanted: str, shape: Shape) -> UsageError:
     return UsageError(f"{argument} must have shape {wanted}, not {[int(n) for n in shape]}.")
 
 
-def _packed_shape(shape: Shape, _: Args) -> Shape:
-    if len(shape) != 2 or shape[0] % 2 or shape[1] % 2:
-        raise _shape_error("mosaic", "[H, W] with even sides", shape)
-    return 4, shape[0] // 2, shape[1] // 2
+def _packed_shape(shape: Shape, args: Args) -> Shape:
+    period = cfa_patterns.period(args[0])
+    if len(shape) != 2 or shape[0] % period or shape[1] % period:
+        raise _shape_error("mosaic", f"[H, W] with sides that are multiples of {period}", shape)
+    return period**2, shape[0] // period, shape[1] // period
 
 
-def _unpacked_shape(shape: Shape, _: Args) -> Shape:
-    if len(shape) != 3 or shape[0] != 4:
-        raise _shape_error("planes", "[4, h, w]", shape)
-    return 2 * shape[1], 2 * shape[2]
+def _unpacked_shape(shape: Shape, args: Args) -> Shape:
+    period = cfa_patterns.period(args[0])
+    if len(shape) != 3 or shape[0] != period**2:
+        raise _shape_error("planes", f"[{period**2}, h, w]", shape)
+    return period * shape[1], period * shape[2]
 
 
 def _balanced_shape(shape: Shape, _: Args) -> Shape:
@@ -75,6 +79,22 @@ def _mosaic_size(shape: Shape, cfa: str) -> Shape:
     period = cfa_patterns.period(cfa)
     if len(shape) != 2 or shape[0] < period or shape[1] < period:
         raise _shape_error("mosaic", f"[H, W] with H and W at least {period}", shape)
+    return shape
+
+
+def _mapped_shape(shape: Shape, args: Args) -> Shape:
+    for name, values in zip(("gain", "sigma", "offset"), args[:3], strict=True):
+        if tuple(values.shape) != tuple(shape):
+            raise _shape_error(name, f"{[int(n) for n in shape]} like the input", tuple(values.shape))
+    return shape
+
+
+def _channelled_shape(shape: Shape, args: Args) -> Shape:
+    if len(args[0]) > 1 and (len(shape) != 3 or shape[0] != len(args[0])):
+        raise UsageError(
+            f"gain, sigma and offset have {len(args[0])} values, one for each channel of an input "
+            f"[{len(args[0])}, H, W], not of {[int(n) for n in shape]}."
+        )
     return shape
 
 
@@ -94,14 +114,52 @@ def _rendered_shape(shape: Shape, _: Args) -> Shape:
     return shape[1], shape[2], 3
 
 
+def _by_cell(cfa: str, values: Sequence[float]) -> tuple[float, ...]:
+    """Values per channel as values per cell of the tile."""
+    return tuple(values[channel] for channel in cfa_patterns.channel_tile(cfa).ravel().tolist())
+
+
 def _pack(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
-    level = levels.cells(*args[:4])
-    module.pack(x, level.black, level.scale, level.channel, out, how)
+    cfa, level = args[0], levels.cells(*args[:4])
+    noise = [_by_cell(cfa, values) for values in args[4:7]] if len(args) == 8 else [(), (), ()]
+    module.pack(x, cfa_patterns.period(cfa), level.black, level.scale, levels.planes(cfa), *noise, out, how)
 
 
 def _unpack(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
-    level = levels.cells(*args[:4])
-    module.unpack(x, level.black, level.scale, level.channel, out, how)
+    cfa, level = args[0], levels.cells(*args[:4])
+    noise, method = [(), (), ()], "algebraic"
+    if len(args) == 9:
+        noise, method = [_by_cell(cfa, values) for values in args[4:7]], args[7]
+    module.unpack(x, cfa_patterns.period(cfa), level.black, level.scale, levels.planes(cfa), *noise, method, out, how)
+
+
+def _hot_pixels(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
+    module.hot_pixels(x, *args[:5], out, how)
+
+
+def _stats_shape(shape: Shape, args: Args) -> Shape:
+    cfa, rows, columns = args[0], args[3], args[4]
+    height, width = _balanced_shape(shape, args)
+    if not (1 <= rows <= height and 1 <= columns <= width):
+        raise UsageError(f"grid must be 1 to {int(height)} by 1 to {int(width)} cells, not {rows} by {columns}.")
+    return 2, len(cfa_patterns.channels(cfa)), rows, columns
+
+
+def _bin_stats(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
+    cfa, black, white, _, _, low, high = args
+    level = levels.cells(cfa, black, white, (1.0, 1.0, 1.0))
+    module.bin_stats(x, cfa_patterns.period(cfa), level.black, level.scale, level.channel, low, high, out, how)
+
+
+def _smaller_shape(shape: Shape, args: Args) -> Shape:
+    height, width = _mosaic_size(shape, args[0])
+    return height // args[1], width // args[1]
+
+
+def _downscale_mosaic(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
+    cfa, factor, _ = args
+    channel_of = cfa_patterns.channel_tile(cfa).ravel().tolist()
+    module.downscale_mosaic(x, cfa_patterns.period(cfa), channel_of, factor, out, how)
 
 
 def _white_balance(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
@@ -121,33 +179,55 @@ def _demosaic(module: Any, x: Any, out: Any, args: Args, how: int) -> None:
 
 
 _MOSAIC = ("uint16", "float32", "float64")
+_PLANES = ("float32", "float16", "bfloat16", "float64")
 _PICTURE = ("uint8", "uint16", "float32")
 
 OPS: dict[str, Op] = {
-    "pack": Op("mosaic", _MOSAIC, _packed_shape, _pack, dtype=4, outputs=("float32", "float16", "bfloat16", "float64")),
-    "unpack": Op(
-        "planes",
-        ("float32", "float16", "bfloat16", "float64"),
-        _unpacked_shape,
-        _unpack,
-        dtype=4,
-        outputs=("uint16", "float32", "float64"),
-    ),
+    "pack": Op("mosaic", _MOSAIC, _packed_shape, _pack, dtype=4, outputs=_PLANES),
+    "unpack": Op("planes", _PLANES, _unpacked_shape, _unpack, dtype=4, outputs=_MOSAIC),
+    "pack_anscombe": Op("mosaic", _MOSAIC, _packed_shape, _pack, dtype=7, outputs=_PLANES),
+    "unpack_anscombe": Op("planes", _PLANES, _unpacked_shape, _unpack, dtype=8, outputs=_MOSAIC),
     "white_balance": Op("mosaic", _MOSAIC, _balanced_shape, _white_balance),
     "anscombe": Op(
         "x",
         ("float32", "float64"),
-        lambda shape, _: shape,
+        _channelled_shape,
         lambda module, x, out, args, how: module.anscombe(x, *args, out, how),
         contiguous=True,
     ),
     "inverse_anscombe": Op(
         "y",
         ("float32", "float64"),
-        lambda shape, _: shape,
+        _channelled_shape,
         lambda module, y, out, args, how: module.inverse_anscombe(y, *args, out, how),
         contiguous=True,
     ),
+    "anscombe_map": Op(
+        "x",
+        ("float32", "float64"),
+        _mapped_shape,
+        lambda module, x, out, args, how: module.anscombe_map(x, *args, out, how),
+        contiguous=True,
+        maps=(0, 1, 2),
+    ),
+    "inverse_anscombe_map": Op(
+        "y",
+        ("float32", "float64"),
+        _mapped_shape,
+        lambda module, y, out, args, how: module.inverse_anscombe_map(y, *args, out, how),
+        contiguous=True,
+        maps=(0, 1, 2),
+    ),
+    "hot_pixels": Op(
+        "mosaic",
+        _MOSAIC,
+        lambda shape, args: _mosaic_size(shape, args[0]),
+        _hot_pixels,
+        dtype=5,
+        outputs=_MOSAIC,
+    ),
+    "bin_stats": Op("mosaic", ("uint16", "float32"), _stats_shape, _bin_stats),
+    "downscale_mosaic": Op("mosaic", _MOSAIC, _smaller_shape, _downscale_mosaic, dtype=2, outputs=_MOSAIC),
     "demosaic": Op(
         "mosaic",
         _MOSAIC,
@@ -253,6 +333,7 @@ def _numpy_reference(name: str, x: npt.NDArray[Any], args: Args) -> npt.NDArray[
     curve = OPS[name].curve
     if curve is not None and args[curve] is not None:
         args = (*args[:curve], torch.tensor(args[curve]), *args[curve + 1 :])
+    args = tuple(torch.from_numpy(arg) if i in OPS[name].maps else arg for i, arg in enumerate(args))
     # A copy, for torch has no read-only tensors and takes no negative strides.
     result: npt.NDArray[Any] = getattr(reference, name)(torch.from_numpy(x.copy()), *args).numpy()
     return result
@@ -273,7 +354,7 @@ def _run_torch(name: str, x: Any, args: Args, out: Any) -> Any:
     if op.curve is not None and args[op.curve] is not None:
         curve = torch.as_tensor(args[op.curve], dtype=torch.float32, device=x.device).contiguous()
         args = (*args[: op.curve], _checked(curve), *args[op.curve + 1 :])
-    recorded = torch.is_grad_enabled() and x.requires_grad
+    recorded = torch.is_grad_enabled() and (x.requires_grad or any(args[i].requires_grad for i in op.maps))
     if not recorded and _is_eager(x):
         return compute(name, x, args, out)
     if recorded and out is not None:
@@ -318,6 +399,8 @@ def compute(name: str, x: torch.Tensor, args: Args, out: torch.Tensor | None = N
         how = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else backend.num_threads()
         if op.curve is not None and args[op.curve] is not None:
             args = (*args[: op.curve], _capsule(args[op.curve]), *args[op.curve + 1 :])
+        if op.maps:
+            args = tuple(_capsule(arg) if i in op.maps else arg for i, arg in enumerate(args))
         op.native(module, _capsule(ready), _capsule(out), args, how)
         return out
     from rawzoo.ops import reference

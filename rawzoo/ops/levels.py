@@ -73,3 +73,17 @@ def _cells(cfa: str, black: Values, white: Values, gains: Values) -> Cells:
 def cells(cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float]) -> Cells:
     """Levels, already checked, laid out over the CFA tile."""
     return _cells(cfa, tuple(black), tuple(white), tuple(gains))
+
+
+@lru_cache(maxsize=64)
+def planes(cfa: str) -> tuple[int, ...]:
+    """Which plane of a pack each cell of the tile goes to: Bayer, its channel; X-Trans, the cell of
+    :data:`rawzoo.raw.cfa.XTRANS_PATTERN` that it is.
+
+    Raises:
+        UsageError: an X-Trans pattern that is not that tile in any phase.
+    """
+    if cfa_patterns.period(cfa) == 2:
+        return tuple(cfa_patterns.channel_tile(cfa).ravel().tolist())
+    rows, columns = cfa_patterns.xtrans_phase(cfa)
+    return tuple((y + rows) % 6 * 6 + (x + columns) % 6 for y in range(6) for x in range(6))

@@ -7,14 +7,14 @@ differentiable, its derivative made of these same ops, so that second derivative
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rawzoo.errors import UsageError
-from rawzoo.ops import reference
+from rawzoo.ops import reference, reference_mosaic
 from rawzoo.ops.dispatch import OPS, compute, dtype_name, expected
 from rawzoo.ops.levels import scales
 
@@ -44,14 +44,88 @@ def white_balance(
     return compute("white_balance", mosaic, (cfa, black, white, gains, clip))
 
 
+@torch.library.custom_op("rawzoo::pack_anscombe", mutates_args=())
+def pack_anscombe(
+    mosaic: Tensor,
+    cfa: str,
+    black: Sequence[float],
+    white: Sequence[float],
+    gains: Sequence[float],
+    gain: Sequence[float],
+    sigma: Sequence[float],
+    offset: Sequence[float],
+    dtype: str,
+) -> Tensor:
+    return compute("pack_anscombe", mosaic, (cfa, black, white, gains, gain, sigma, offset, dtype))
+
+
+@torch.library.custom_op("rawzoo::unpack_anscombe", mutates_args=())
+def unpack_anscombe(
+    planes: Tensor,
+    cfa: str,
+    black: Sequence[float],
+    white: Sequence[float],
+    gains: Sequence[float],
+    gain: Sequence[float],
+    sigma: Sequence[float],
+    offset: Sequence[float],
+    method: str,
+    dtype: str,
+) -> Tensor:
+    return compute("unpack_anscombe", planes, (cfa, black, white, gains, gain, sigma, offset, method, dtype))
+
+
 @torch.library.custom_op("rawzoo::anscombe", mutates_args=())
-def anscombe(x: Tensor, gain: float, sigma: float, offset: float) -> Tensor:
+def anscombe(x: Tensor, gain: Sequence[float], sigma: Sequence[float], offset: Sequence[float]) -> Tensor:
     return compute("anscombe", x, (gain, sigma, offset))
 
 
+@torch.library.custom_op("rawzoo::anscombe_map", mutates_args=())
+def anscombe_map(x: Tensor, gain: Tensor, sigma: Tensor, offset: Tensor) -> Tensor:
+    return compute("anscombe_map", x, (gain, sigma, offset))
+
+
 @torch.library.custom_op("rawzoo::inverse_anscombe", mutates_args=())
-def inverse_anscombe(y: Tensor, gain: float, sigma: float, offset: float, method: str) -> Tensor:
+def inverse_anscombe(
+    y: Tensor, gain: Sequence[float], sigma: Sequence[float], offset: Sequence[float], method: str
+) -> Tensor:
     return compute("inverse_anscombe", y, (gain, sigma, offset, method))
+
+
+@torch.library.custom_op("rawzoo::inverse_anscombe_map", mutates_args=())
+def inverse_anscombe_map(y: Tensor, gain: Tensor, sigma: Tensor, offset: Tensor, method: str) -> Tensor:
+    return compute("inverse_anscombe_map", y, (gain, sigma, offset, method))
+
+
+@torch.library.custom_op("rawzoo::hot_pixels", mutates_args=())
+def hot_pixels(
+    mosaic: Tensor, cfa: str, gain: float, sigma: float, offset: float, threshold: float, dtype: str
+) -> Tensor:
+    return compute("hot_pixels", mosaic, (cfa, gain, sigma, offset, threshold, dtype))
+
+
+@torch.library.custom_op("rawzoo::bin_stats", mutates_args=())
+def bin_stats(
+    mosaic: Tensor,
+    cfa: str,
+    black: Sequence[float],
+    white: Sequence[float],
+    rows: int,
+    columns: int,
+    low: float,
+    high: float,
+) -> Tensor:
+    return compute("bin_stats", mosaic, (cfa, black, white, rows, columns, low, high))
+
+
+@torch.library.custom_op("rawzoo::downscale_mosaic", mutates_args=())
+def downscale_mosaic(mosaic: Tensor, cfa: str, factor: int, dtype: str) -> Tensor:
+    return compute("downscale_mosaic", mosaic, (cfa, factor, dtype))
+
+
+@torch.library.custom_op("rawzoo::downscale_mosaic_adjoint", mutates_args=())
+def downscale_mosaic_adjoint(gradient: Tensor, cfa: str, factor: int, height: int, width: int) -> Tensor:
+    return reference_mosaic.downscale_mosaic_adjoint(gradient, cfa, factor, height, width)
 
 
 @torch.library.custom_op("rawzoo::demosaic", mutates_args=())
@@ -103,6 +177,11 @@ def _(gradient: Tensor, cfa: str, method: str) -> Tensor:  # noqa: ARG001
     return gradient.new_empty(gradient.shape[1:])
 
 
+@downscale_mosaic_adjoint.register_fake
+def _(gradient: Tensor, cfa: str, factor: int, height: int, width: int) -> Tensor:  # noqa: ARG001
+    return gradient.new_empty(height, width)
+
+
 def _save_levels(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch passes it
     x, ctx.cfa, black, white, gains = inputs[:5]
     ctx.zero = (0.0,) * len(black)
@@ -135,17 +214,37 @@ def _white_balance_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, 
     return torch.where(balanced < ctx.clip, scaled, 0.0), None, None, None, None, None
 
 
+def _per_plane(values: Sequence[float], x: Tensor) -> float | Tensor:
+    """One value, or one for each plane along the first axis of ``x``."""
+    if len(values) == 1:
+        return values[0]
+    return torch.tensor(values, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.dim() - 1))
+
+
+def _anscombe_slope(y: Tensor, gain: float | Tensor) -> Tensor:
+    # y = 2 sqrt(v), v = x / gain + ..., so dy/dx = 2 / (gain y); 0 where v was below zero.
+    positive = y > 0
+    return torch.where(positive, 2 / (gain * torch.where(positive, y, 1.0)), 0.0)
+
+
+def _inverse_slope(y: Tensor, gain: float | Tensor, method: str) -> Tensor:
+    slope = 0.5 * y
+    if method == "exact":
+        c = math.sqrt(1.5)
+        above = y > reference.EXACT_FLOOR
+        d = torch.where(above, y, 1.0)
+        slope = torch.where(above, slope - 0.25 * c / d**2 + 2.75 / d**3 - 1.875 * c / d**4, 0.0)
+    return slope * gain
+
+
 def _save_noise(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.gain = inputs[1]
     ctx.save_for_backward(output)
 
 
 def _anscombe_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    # y = 2 sqrt(v), v = x / gain + ..., so dy/dx = 2 / (gain y); 0 where v was below zero.
     (y,) = ctx.saved_tensors
-    positive = y > 0
-    slope = torch.where(positive, 2 / (ctx.gain * torch.where(positive, y, 1.0)), 0.0)
-    return gradient * slope, None, None, None
+    return gradient * _anscombe_slope(y, _per_plane(ctx.gain, y)), None, None, None
 
 
 def _save_inverse(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch passes it
@@ -155,13 +254,86 @@ def _save_inverse(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  #
 
 def _inverse_anscombe_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     (y,) = ctx.saved_tensors
-    slope = 0.5 * y
-    if ctx.method == "exact":
-        c = math.sqrt(1.5)
-        above = y > reference.EXACT_FLOOR
-        d = torch.where(above, y, 1.0)
-        slope = torch.where(above, slope - 0.25 * c / d**2 + 2.75 / d**3 - 1.875 * c / d**4, 0.0)
-    return gradient * slope * ctx.gain, None, None, None, None
+    return gradient * _inverse_slope(y, _per_plane(ctx.gain, y), ctx.method), None, None, None, None
+
+
+def _save_noise_map(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs, output)
+
+
+def _anscombe_map_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    # v = (x - offset) / gain + 3/8 + (sigma / gain)^2 by each parameter, from dy/dx = (dy/dv) / gain.
+    x, gain, sigma, offset, y = ctx.saved_tensors
+    by_x = gradient * _anscombe_slope(y, gain)
+    by_gain = -by_x * ((x - offset) / gain + 2 * (sigma / gain) ** 2)
+    return by_x, by_gain, by_x * 2 * sigma / gain, -by_x
+
+
+def _save_inverse_map(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch passes it
+    ctx.method = inputs[4]
+    ctx.save_for_backward(*inputs[:3])
+
+
+def _inverse_anscombe_map_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    y, gain, sigma = ctx.saved_tensors
+    ratio = sigma / gain
+    by_gain = gradient * (reference.inverse_square(y, ctx.method) + ratio**2)
+    return gradient * _inverse_slope(y, gain, ctx.method), by_gain, gradient * -2 * ratio, gradient, None
+
+
+def _plane_gain(cfa: str, gain: Sequence[float], x: Tensor) -> Tensor:
+    values = reference.per_plane(cfa, gain)
+    return torch.tensor(values, dtype=x.dtype, device=x.device)[:, None, None]
+
+
+def _save_pack_anscombe(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _save_levels(ctx, inputs, output)
+    ctx.gain = inputs[5]
+    ctx.save_for_backward(output)
+
+
+def _pack_anscombe_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    (y,) = ctx.saved_tensors
+    return *_pack_backward(ctx, gradient * _anscombe_slope(y, _plane_gain(ctx.cfa, ctx.gain, y))), None, None, None
+
+
+def _save_unpack_anscombe(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _save_levels(ctx, inputs, output)
+    ctx.gain, ctx.method = inputs[5], inputs[8]
+    ctx.save_for_backward(inputs[0])
+
+
+def _unpack_anscombe_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    (y,) = ctx.saved_tensors
+    planes, *rest = _unpack_backward(ctx, gradient)
+    assert planes is not None
+    slope = _inverse_slope(y, _plane_gain(ctx.cfa, ctx.gain, y), ctx.method)
+    return planes * slope, *rest, None, None, None, None
+
+
+def _refuse_gradients(name: str) -> Callable[[Any, tuple[Any, ...], Tensor], None]:
+    def refuse(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch passes them
+        raise UsageError(f"{name} has no derivative; use torch.no_grad().")
+
+    return refuse
+
+
+def _save_downscale(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch passes it
+    mosaic, ctx.cfa, ctx.factor, _ = inputs
+    ctx.shape = mosaic.shape
+
+
+def _downscale_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    return torch.ops.rawzoo.downscale_mosaic_adjoint(gradient, ctx.cfa, ctx.factor, *ctx.shape), None, None, None
+
+
+def _save_downscale_adjoint(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    _, ctx.cfa, ctx.factor, _, _ = inputs
+
+
+def _downscale_adjoint_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    smaller = torch.ops.rawzoo.downscale_mosaic(gradient, ctx.cfa, ctx.factor, dtype_name(gradient.dtype))
+    return smaller, None, None, None, None
 
 
 def _save_demosaic(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch passes it
@@ -198,5 +370,13 @@ unpack.register_autograd(_unpack_backward, setup_context=_save_levels)
 white_balance.register_autograd(_white_balance_backward, setup_context=_save_white_balance)
 anscombe.register_autograd(_anscombe_backward, setup_context=_save_noise)
 inverse_anscombe.register_autograd(_inverse_anscombe_backward, setup_context=_save_inverse)
+anscombe_map.register_autograd(_anscombe_map_backward, setup_context=_save_noise_map)
+inverse_anscombe_map.register_autograd(_inverse_anscombe_map_backward, setup_context=_save_inverse_map)
+pack_anscombe.register_autograd(_pack_anscombe_backward, setup_context=_save_pack_anscombe)
+unpack_anscombe.register_autograd(_unpack_anscombe_backward, setup_context=_save_unpack_anscombe)
+downscale_mosaic.register_autograd(_downscale_backward, setup_context=_save_downscale)
+downscale_mosaic_adjoint.register_autograd(_downscale_adjoint_backward, setup_context=_save_downscale_adjoint)
+for _name, _op in (("hot_pixels", hot_pixels), ("bin_stats", bin_stats)):
+    _op.register_autograd(lambda ctx, gradient: None, setup_context=_refuse_gradients(_name))
 demosaic.register_autograd(_demosaic_backward, setup_context=_save_demosaic)
 demosaic_adjoint.register_autograd(_demosaic_adjoint_backward, setup_context=_save_adjoint)

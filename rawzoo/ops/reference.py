@@ -13,9 +13,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from rawzoo.ops import reference_bayer
-from rawzoo.ops.levels import cells
+from rawzoo.ops import markesteijn, reference_bayer
+from rawzoo.ops.levels import cells, planes
+from rawzoo.ops.reference_mosaic import bin_stats, downscale_mosaic, hot_pixels
 from rawzoo.raw import cfa as cfa_patterns
+
+__all__ = ["bin_stats", "downscale_mosaic", "hot_pixels"]
 
 _SQRT_3_2 = math.sqrt(1.5)
 #: The least value of the Anscombe transform of pure Poisson data, where the closed-form inverse is zero.
@@ -47,20 +50,75 @@ def _round_to(x: Tensor, dtype: str) -> Tensor:
 def pack(
     mosaic: Tensor, cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float], dtype: str
 ) -> Tensor:
-    level = cells(cfa, black, white, gains)
+    return _pack(mosaic, cfa, black, white, gains, dtype).to(getattr(torch, dtype))
+
+
+def _pack(
+    mosaic: Tensor, cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float], dtype: str
+) -> Tensor:
+    level, period = cells(cfa, black, white, gains), cfa_patterns.period(cfa)
     x = mosaic.to(torch.float64) if dtype == "float64" else _floating(mosaic)
-    planes = [(x[i // 2 :: 2, i % 2 :: 2] - level.black[i]) * level.scale[i] for i in range(4)]
-    return torch.stack([planes[level.channel.index(channel)] for channel in range(4)]).to(getattr(torch, dtype))
+    cell = {
+        plane: (x[i // period :: period, i % period :: period] - level.black[i]) * level.scale[i]
+        for i, plane in enumerate(planes(cfa))
+    }
+    return torch.stack([cell[plane] for plane in range(period**2)])
 
 
 def unpack(
-    planes: Tensor, cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float], dtype: str
+    stack: Tensor, cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float], dtype: str
 ) -> Tensor:
-    level = cells(cfa, black, white, gains)
-    x = planes.to(torch.float64) if dtype == "float64" else _floating(planes)
-    cell = [x[level.channel[i]] * (1.0 / level.scale[i]) + level.black[i] for i in range(4)]
-    rows = [torch.stack(cell[i : i + 2], dim=-1).flatten(-2) for i in (0, 2)]
+    return _unpack(_planes(stack, dtype), cfa, black, white, gains, dtype)
+
+
+def _planes(stack: Tensor, dtype: str) -> Tensor:
+    return stack.to(torch.float64) if dtype == "float64" else _floating(stack)
+
+
+def _unpack(
+    x: Tensor, cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float], dtype: str
+) -> Tensor:
+    level, period = cells(cfa, black, white, gains), cfa_patterns.period(cfa)
+    cell = [x[plane] * (1.0 / level.scale[i]) + level.black[i] for i, plane in enumerate(planes(cfa))]
+    rows = [torch.stack(cell[i : i + period], dim=-1).flatten(-2) for i in range(0, period**2, period)]
     return _round_to(torch.stack(rows, dim=1).flatten(0, 1), dtype)
+
+
+def per_plane(cfa: str, values: Sequence[float]) -> list[float]:
+    """Values per channel as values per plane of a pack."""
+    channel, plane_of = cfa_patterns.channel_tile(cfa).ravel().tolist(), planes(cfa)
+    return [values[channel[plane_of.index(plane)]] for plane in range(len(plane_of))]
+
+
+def pack_anscombe(
+    mosaic: Tensor,
+    cfa: str,
+    black: Sequence[float],
+    white: Sequence[float],
+    gains: Sequence[float],
+    gain: Sequence[float],
+    sigma: Sequence[float],
+    offset: Sequence[float],
+    dtype: str,
+) -> Tensor:
+    packed = _pack(mosaic, cfa, black, white, gains, dtype)
+    return anscombe(packed, *(per_plane(cfa, values) for values in (gain, sigma, offset))).to(getattr(torch, dtype))
+
+
+def unpack_anscombe(
+    stack: Tensor,
+    cfa: str,
+    black: Sequence[float],
+    white: Sequence[float],
+    gains: Sequence[float],
+    gain: Sequence[float],
+    sigma: Sequence[float],
+    offset: Sequence[float],
+    method: str,
+    dtype: str,
+) -> Tensor:
+    x = inverse_anscombe(_planes(stack, dtype), *(per_plane(cfa, values) for values in (gain, sigma, offset)), method)
+    return _unpack(x, cfa, black, white, gains, dtype)
 
 
 def white_balance(
@@ -77,18 +135,37 @@ def white_balance(
     return balanced if math.isinf(clip) else balanced.clamp(max=clip)
 
 
-def anscombe(x: Tensor, gain: float, sigma: float, offset: float) -> Tensor:
-    shift = 0.375 + (sigma / gain) ** 2
-    return 2 * torch.sqrt(torch.clamp((x - offset) * (1 / gain) + shift, min=0))
+def anscombe(x: Tensor, gain: Sequence[float], sigma: Sequence[float], offset: Sequence[float]) -> Tensor:
+    if len(gain) > 1:
+        channels = zip(x, gain, sigma, offset, strict=True)
+        return torch.stack([anscombe(plane, (g,), (s,), (o,)) for plane, g, s, o in channels])
+    shift = 0.375 + (sigma[0] / gain[0]) ** 2
+    return 2 * torch.sqrt(torch.clamp((x - offset[0]) * (1 / gain[0]) + shift, min=0))
 
 
-def inverse_anscombe(y: Tensor, gain: float, sigma: float, offset: float, method: str) -> Tensor:
+def anscombe_map(x: Tensor, gain: Tensor, sigma: Tensor, offset: Tensor) -> Tensor:
+    return 2 * torch.sqrt(torch.clamp((x - offset) * (1 / gain) + (0.375 + (sigma / gain) ** 2), min=0))
+
+
+def inverse_square(y: Tensor, method: str) -> Tensor:
+    """The inverse in photo-electrons, but for the Gaussian part."""
     if method == "exact":
         d = y.clamp(min=EXACT_FLOOR)
-        square = 0.25 * d * d + 0.25 * _SQRT_3_2 / d - 1.375 / d**2 + 0.625 * _SQRT_3_2 / d**3 - 0.125
-    else:
-        square = 0.25 * y * y - (0.375 if method == "algebraic" else 0.125)
-    return (square - (sigma / gain) ** 2) * gain + offset
+        return 0.25 * d * d + 0.25 * _SQRT_3_2 / d - 1.375 / d**2 + 0.625 * _SQRT_3_2 / d**3 - 0.125
+    return 0.25 * y * y - (0.375 if method == "algebraic" else 0.125)
+
+
+def inverse_anscombe(
+    y: Tensor, gain: Sequence[float], sigma: Sequence[float], offset: Sequence[float], method: str
+) -> Tensor:
+    if len(gain) > 1:
+        channels = zip(y, gain, sigma, offset, strict=True)
+        return torch.stack([inverse_anscombe(plane, (g,), (s,), (o,), method) for plane, g, s, o in channels])
+    return (inverse_square(y, method) - (sigma[0] / gain[0]) ** 2) * gain[0] + offset[0]
+
+
+def inverse_anscombe_map(y: Tensor, gain: Tensor, sigma: Tensor, offset: Tensor, method: str) -> Tensor:
+    return (inverse_square(y, method) - (sigma / gain) ** 2) * gain + offset
 
 
 def _extend(n: int, period: int, radius: int, device: torch.device) -> Tensor:
@@ -98,8 +175,8 @@ def _extend(n: int, period: int, radius: int, device: torch.device) -> Tensor:
     if period == 2:
         i = i.abs() % (2 * (n - 1))
         return torch.minimum(i, 2 * (n - 1) - i)
-    i = torch.where(i < 0, i + period, i)
-    return torch.where(i >= n, i - period, i)
+    i = torch.where(i < 0, i % period, i)
+    return torch.where(i >= n, n - period + (i - n) % period, i)
 
 
 def demosaic(
@@ -117,6 +194,9 @@ def demosaic(
 
 
 def _demosaic(x: Tensor, cfa: str, method: str) -> Tensor:
+    if method in markesteijn.PASSES:
+        rows, columns = (_extend(n, 6, markesteijn.reach(method), x.device) for n in x.shape)
+        return markesteijn.demosaic(x[rows][:, columns], cfa, method)
     if cfa_patterns.period(cfa) == 6:
         return _demosaic_xtrans(x, cfa)
     if method == "superpixel":

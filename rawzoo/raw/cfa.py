@@ -67,3 +67,17 @@ def shift(cfa: str, rows: int, columns: int) -> str:
     """Pattern seen from the pixel ``rows`` below and ``columns`` right of the present origin (may be negative)."""
     n = period(cfa)
     return "".join(cfa[((y + rows) % n) * n + (x + columns) % n] for y in range(n) for x in range(n))
+
+
+@lru_cache(maxsize=64)
+def xtrans_phase(cfa: str) -> tuple[int, int]:
+    """Row and column, 0 to 5, of :data:`XTRANS_PATTERN` at which the pattern starts.
+
+    Raises:
+        UsageError: the pattern is not that tile in any phase.
+    """
+    for rows in range(6):
+        for columns in range(6):
+            if cfa == shift(XTRANS_PATTERN, rows, columns):
+                return rows, columns
+    raise UsageError(f"CFA pattern {cfa} is not the X-Trans tile in any phase.")

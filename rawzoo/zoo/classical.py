@@ -18,7 +18,7 @@ _CARDS = (
         task="demosaic",
         architecture=ARCHITECTURE,
         config={"method": "bilinear"},
-        summary="Weighted mean of the nearest samples of each colour; the only classical method here for X-Trans.",
+        summary="Weighted mean of the nearest samples of each colour.",
         cfa="any",
         # 1 on Bayer and the usual X-Trans tile; in an irregular one the nearest sample of a colour may be 3 away.
         halo=3,
@@ -81,6 +81,26 @@ _CARDS = (
         halo=9,
         conditioning=("cfa",),
         paper="Pekkucuksen, Altunbasak: Gradient based threshold free color filter array interpolation (ICIP 2010)",
+    ),
+    ModelCard(
+        name="markesteijn",
+        task="demosaic",
+        architecture=ARCHITECTURE,
+        config={"method": "markesteijn", "encode": "sqrt"},
+        summary="For X-Trans: four directions blended by how straight each goes on, three passes, on square roots.",
+        cfa="xtrans",
+        halo=28,
+        conditioning=("cfa",),
+    ),
+    ModelCard(
+        name="markesteijn-1",
+        task="demosaic",
+        architecture=ARCHITECTURE,
+        config={"method": "markesteijn-1", "encode": "sqrt"},
+        summary="The same in one pass: half the time, a little softer.",
+        cfa="xtrans",
+        halo=10,
+        conditioning=("cfa",),
     ),
 )
 

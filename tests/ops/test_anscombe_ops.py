@@ -57,9 +57,9 @@ def test_any_shape_and_stride(shape: tuple[int, ...], isa: str) -> None:
     x = rng.uniform(-1, 5, shape).astype(np.float32)
     y = ops.anscombe(x, 0.01, 0.02, 0.1)
     assert y.shape == shape
-    np.testing.assert_allclose(y, reference.anscombe(torch.tensor(x), 0.01, 0.02, 0.1), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(y, reference.anscombe(torch.tensor(x), (0.01,), (0.02,), (0.1,)), rtol=1e-6, atol=1e-6)
     for method in METHODS:
-        expected = reference.inverse_anscombe(torch.tensor(x), 0.01, 0.02, 0.1, method)
+        expected = reference.inverse_anscombe(torch.tensor(x), (0.01,), (0.02,), (0.1,), method)
         np.testing.assert_allclose(ops.inverse_anscombe(x, 0.01, 0.02, 0.1, method), expected, rtol=1e-6, atol=1e-6)
     transposed = x.T
     np.testing.assert_array_equal(ops.anscombe(transposed, 0.01, 0.02, 0.1), y.T)

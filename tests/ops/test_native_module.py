@@ -12,9 +12,10 @@ from torch.utils.dlpack import to_dlpack
 
 from rawzoo import _native, ops
 from rawzoo.ops import backend
-from rawzoo.raw.cfa import XTRANS_PATTERN
+from rawzoo.raw.cfa import XTRANS_PATTERN, channel_tile
 
 CELLS = ((0.0,) * 4, (1.0,) * 4)
+NO_NOISE = ((), (), ())
 MATRIX = np.array([[1.6, -0.4, -0.2], [-0.2, 1.5, -0.3], [0.1, -0.6, 1.5]])
 
 
@@ -58,34 +59,45 @@ def test_number_of_threads() -> None:
 @pytest.mark.parametrize("cfa", ["GBRG", XTRANS_PATTERN])
 def test_results_depend_neither_on_threads_nor_on_the_instruction_set(cfa: str) -> None:
     # Tall and narrow: several strips, cheap.
-    x = np.random.default_rng(0).integers(0, 1 << 16, (5000, 50), dtype=np.uint16)
+    x = np.random.default_rng(0).integers(0, 1 << 16, (2600, 50), dtype=np.uint16)
     period = 2 if len(cfa) == 4 else 6
     method = ops.demosaic_methods(cfa)[-1]
     cells = (np.linspace(0, 500, period**2).tolist(), np.linspace(1e-5, 3e-5, period**2).tolist())
     curve = np.linspace(0, 1, 999, dtype=np.float32) ** np.float32(0.4)
-    rgb = np.random.default_rng(0).normal(0.5, 0.5, (3, 5000, 50)).astype(np.float32)
+    rgb = np.random.default_rng(0).normal(0.5, 0.5, (3, 2600, 50)).astype(np.float32)
 
     def everything(threads: int) -> Iterator[np.ndarray]:
-        yield (out := np.empty((3, 5000, 50), np.float32))
+        yield (out := np.empty((3, 2600, 50), np.float32))
         _native.demosaic(x, cfa, method, "sqrt", False, out, threads)
-        yield (balanced := np.empty((5000, 50), np.float32))
+        yield (balanced := np.empty((2600, 50), np.float32))
         _native.white_balance(x, period, *cells, 0.7, balanced, threads)
         for dtype, table in (("uint8", curve), ("uint16", curve), ("float32", None)):
-            yield (picture := np.empty((5000, 50, 3), dtype))
+            yield (picture := np.empty((2600, 50, 3), dtype))
             _native.develop(x, cfa, *cells, 1.0, method, "sqrt", MATRIX.ravel().tolist(), table, picture, threads)
-            yield (rendered := np.empty((5000, 50, 3), dtype))
+            yield (rendered := np.empty((2600, 50, 3), dtype))
             _native.render(rgb, MATRIX.ravel().tolist(), table, rendered, threads)
         yield (transformed := np.empty_like(rgb))
-        _native.anscombe(rgb, 0.01, 0.02, 0.1, transformed, threads)
+        _native.anscombe(rgb, [0.01] * 3, [0.02] * 3, [0.1, 0.2, 0.0], transformed, threads)
         for inverse in ("algebraic", "exact"):
             yield (back := np.empty_like(rgb))
-            _native.inverse_anscombe(transformed, 0.01, 0.02, 0.1, inverse, back, threads)
-        if period == 2:
-            for dtype in ("float32", "float16"):
-                yield (planes := np.empty((4, 2500, 25), dtype))
-                _native.pack(x, *cells, (0, 1, 2, 3), planes, threads)
-                yield (again := np.empty_like(x))
-                _native.unpack(planes, *cells, (0, 1, 2, 3), again, threads)
+            _native.inverse_anscombe(transformed, [0.01], [0.02], [0.1], inverse, back, threads)
+        tiles, cell_count = x[: 2600 // period * period, :48], period**2
+        plane_of = tuple(range(cell_count))
+        for dtype in ("float32", "float16"):
+            for noise in (NO_NOISE, ((0.01,) * cell_count, (0.02,) * cell_count, (0.1,) * cell_count)):
+                yield (planes := np.empty((cell_count, len(tiles) // period, 48 // period), dtype))
+                _native.pack(tiles, period, *cells, plane_of, *noise, planes, threads)
+                yield (again := np.empty(tiles.shape, np.uint16))
+                _native.unpack(planes, period, *cells, plane_of, *noise, "exact", again, threads)
+        yield (transformed := np.empty_like(rgb))
+        _native.anscombe_map(rgb, *np.random.default_rng(1).uniform(0.01, 0.1, (3, *rgb.shape)).astype("f4"), transformed, threads)
+        yield (repaired := np.empty_like(x))
+        _native.hot_pixels(x, cfa, 0.0, 9000.0, 0.0, 1.0, repaired, threads)
+        channel_of = channel_tile(cfa).ravel().tolist()
+        yield (stats := np.empty((2, max(channel_of) + 1, 19, 3), np.float32))
+        _native.bin_stats(x, period, *cells, channel_of, 0.1, 1.0, stats, threads)
+        yield (smaller := np.empty((866, 16), np.uint16))
+        _native.downscale_mosaic(x, period, channel_of, 3, smaller, threads)
 
     expected = list(everything(1))
     fastest = _native.isa()
@@ -108,29 +120,29 @@ def frozen(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda x, o: _native.pack([[1, 2]], *CELLS, (0, 1, 2, 3), o, 1), TypeError, "must be a NumPy array or"),
-        (lambda x, o: _native.pack(x.astype("i4"), *CELLS, (0, 1, 2, 3), o, 1), TypeError, "mosaic has a dtype"),
-        (lambda x, o: _native.pack(x.astype(">u2"), *CELLS, (0, 1, 2, 3), o, 1), TypeError, "mosaic has a dtype"),
-        (lambda x, o: _native.pack(x.astype("u1"), *CELLS, (0, 1, 2, 3), o, 1), TypeError, "mosaic must be uint16 or"),
-        (lambda x, o: _native.pack(x[None], *CELLS, (0, 1, 2, 3), o, 1), ValueError, r"shape \[any, any\], not \[1, 8"),
-        (lambda x, o: _native.pack(x[:7], *CELLS, (0, 1, 2, 3), o, 1), ValueError, "even sides"),
-        (lambda x, o: _native.pack(x[:, ::2], *CELLS, (0, 1, 2, 3), o[..., :2], 1), ValueError, "contiguous along"),
+        (lambda x, o: _native.pack([[1, 2]], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "must be a NumPy array or"),
+        (lambda x, o: _native.pack(x.astype("i4"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "mosaic has a dtype"),
+        (lambda x, o: _native.pack(x.astype(">u2"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "mosaic has a dtype"),
+        (lambda x, o: _native.pack(x.astype("u1"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "mosaic must be uint16 or"),
+        (lambda x, o: _native.pack(x[None], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), ValueError, r"shape \[any, any\], not \[1, 8"),
+        (lambda x, o: _native.pack(x[:7], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), ValueError, "whole tiles"),
+        (lambda x, o: _native.pack(x[:, ::2], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o[..., :2], 1), ValueError, "contiguous along"),
         (
-            lambda x, o: _native.pack(x, *CELLS, (0, 1, 2, 3), o[:, :3], 1),
+            lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o[:, :3], 1),
             ValueError,
             r"out must have shape \[4, 4, 4\]",
         ),
-        (lambda x, o: _native.pack(x, *CELLS, (0, 1, 2, 3), frozen(o), 1), ValueError, "out is read-only"),
-        (lambda x, o: _native.pack(x, *CELLS, (0, 1, 2, 2), o, 1), ValueError, "plane_of"),
-        (lambda x, o: _native.pack(x, (0.0,), (1.0,), (0, 1, 2, 3), o, 1), ValueError, "levels"),
-        (lambda x, o: _native.pack(x, *CELLS, (0, 1, 2, 3), o, 0), ValueError, "threads"),
+        (lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, frozen(o), 1), ValueError, "out is read-only"),
+        (lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 2), *NO_NOISE, o, 1), ValueError, "plane_of"),
+        (lambda x, o: _native.pack(x, 2, (0.0,), (1.0,), (0, 1, 2, 3), *NO_NOISE, o, 1), ValueError, "levels"),
+        (lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 0), ValueError, "threads"),
         (lambda x, o: _native.white_balance(x, 3, *CELLS, 1, o, 1), (TypeError, ValueError), "out must|period"),
         (lambda x, o: _native.demosaic(x, "RGB", "bilinear", "none", False, o, 1), ValueError, "4 or 36 letters"),
         (lambda x, o: _native.demosaic(x, "RGGX", "bilinear", "none", False, o, 1), ValueError, "made of R, G and B"),
         (lambda x, o: _native.demosaic(x, "RGBG", "bilinear", "none", False, o, 1), ValueError, "greens on a diagonal"),
         (lambda x, o: _native.demosaic(x, "RGGB", "x", "none", False, o, 1), ValueError, "method 'x'"),
         (lambda x, o: _native.demosaic(x[:1], "RGGB", "malvar", "none", False, o, 1), ValueError, "at least as large"),
-        (lambda x, o: _native.anscombe(o, 0.0, 1.0, 0.0, o.copy(), 1), ValueError, "gain must be positive"),
+        (lambda x, o: _native.anscombe(o, [0.0], [1.0], [0.0], o.copy(), 1), ValueError, "gain must be positive"),
         (lambda x, o: _native.render(o[:3], [1.0] * 8, None, np.empty((4, 4, 3), "u1"), 1), ValueError, "nine"),
         (
             lambda x, o: _native.render(o[:3], [1.0] * 9, np.ones(1, "f4"), np.empty((4, 4, 3), "u1"), 1),

@@ -111,8 +111,9 @@ def test_not_a_number_survives_clipping() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda x: ops.pack(x[:5], "RGGB", 0, 1), UsageError, "even sides"),
-        (lambda x: ops.pack(x, XTRANS_PATTERN, 0, 1), UsageError, "Bayer mosaics only"),
+        (lambda x: ops.pack(x[:5], "RGGB", 0, 1), UsageError, "multiples of 2"),
+        (lambda x: ops.pack(x[:5], XTRANS_PATTERN, 0, 1), UsageError, "multiples of 6"),
+        (lambda x: ops.pack(x, "RGB" * 6 + "G" * 18, 0, 1), UsageError, "not the X-Trans tile"),
         (lambda x: ops.pack(x, "RGBG", 0, 1), UsageError, "CFA pattern"),
         (lambda x: ops.pack(x, "RGGB", (0, 0), 1), UsageError, "black must be 4 finite numbers"),
         (lambda x: ops.pack(x, "RGGB", 1, 1), UsageError, "white level 1 must be above black level 1"),
