@@ -58,7 +58,9 @@ def test_fused_packing_is_packing_then_anscombe(cfa: str, dtype: str, seed: int,
     n, count = period(cfa), len(set(channel_tile(cfa).ravel().tolist()))
     x = random_mosaic(seed, 3 * n, 90 * n, dtype)
     x = np.maximum(x, 8000) if dtype == "uint16" else x  # what is far below black does not come back
-    levels = ([10.0 + i for i in range(count)], 60000.0, (1.5, 1.0, 2.0)) if dtype == "uint16" else (0.01, 1.1, (1, 1, 2))
+    levels = (
+        ([10.0 + i for i in range(count)], 60000.0, (1.5, 1.0, 2.0)) if dtype == "uint16" else (0.01, 1.1, (1, 1, 2))
+    )
     rng = np.random.default_rng(seed)
     noise = {k: tuple(rng.uniform(0.01, 0.1, count)) for k in ("gain", "sigma", "offset")}
     if not per_channel:
@@ -76,9 +78,7 @@ def test_fused_packing_is_packing_then_anscombe(cfa: str, dtype: str, seed: int,
         np.testing.assert_array_equal(ops.unpack_anscombe(fused, cfa, *levels, **noise), x)
     arguments = [noise[k] if per_channel else (noise[k],) * count for k in ("gain", "sigma", "offset")]
     black = levels[0] if dtype == "uint16" else (0.01,) * count
-    plain = reference.pack_anscombe(
-        torch.tensor(x), cfa, black, (levels[1],) * count, levels[2], *arguments, "float32"
-    )
+    plain = reference.pack_anscombe(torch.tensor(x), cfa, black, (levels[1],) * count, levels[2], *arguments, "float32")
     np.testing.assert_allclose(fused**2, plain.numpy() ** 2, rtol=1e-5, atol=1e-4)
 
 
@@ -181,7 +181,9 @@ def test_downscale_equals_the_reference(cfa: str, height: int, width: int, facto
     assert got.shape == (height // factor, width // factor)
     assert got.dtype == x.dtype
     expected = reference.downscale_mosaic(torch.tensor(x), cfa, factor, dtype).numpy()
-    np.testing.assert_allclose(got.astype(float), expected.astype(float), rtol=1e-5, atol=1 if dtype == "uint16" else 1e-5)
+    np.testing.assert_allclose(
+        got.astype(float), expected.astype(float), rtol=1e-5, atol=1 if dtype == "uint16" else 1e-5
+    )
 
 
 @given(cfa=patterns, factor=st.integers(1, 9), offset=st.tuples(*[st.integers(-99, 99)] * 4))
@@ -253,7 +255,11 @@ def test_out_and_strides() -> None:
         (lambda x: ops.pack_anscombe(x, "RGGB", 0, 1, gain=0, sigma=1), UsageError, "gain must be positive"),
         (lambda x: ops.pack_anscombe(x, "RGGB", 0, 1, gain=(1, 2), sigma=1), UsageError, "gain must be 4 finite"),
         (lambda x: ops.hot_pixels(torch.rand(4, 4, requires_grad=True), "RGGB"), UsageError, "no derivative"),
-        (lambda x: ops.bin_stats(torch.rand(4, 4, requires_grad=True), "RGGB", 0, 1, (1, 1)), UsageError, "no derivative"),
+        (
+            lambda x: ops.bin_stats(torch.rand(4, 4, requires_grad=True), "RGGB", 0, 1, (1, 1)),
+            UsageError,
+            "no derivative",
+        ),
     ],
 )
 def test_wrong_calls_are_refused(call, error, words) -> None:

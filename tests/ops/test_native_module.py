@@ -90,7 +90,9 @@ def test_results_depend_neither_on_threads_nor_on_the_instruction_set(cfa: str) 
                 yield (again := np.empty(tiles.shape, np.uint16))
                 _native.unpack(planes, period, *cells, plane_of, *noise, "exact", again, threads)
         yield (transformed := np.empty_like(rgb))
-        _native.anscombe_map(rgb, *np.random.default_rng(1).uniform(0.01, 0.1, (3, *rgb.shape)).astype("f4"), transformed, threads)
+        _native.anscombe_map(
+            rgb, *np.random.default_rng(1).uniform(0.01, 0.1, (3, *rgb.shape)).astype("f4"), transformed, threads
+        )
         yield (repaired := np.empty_like(x))
         _native.hot_pixels(x, cfa, 0.0, 9000.0, 0.0, 1.0, repaired, threads)
         channel_of = channel_tile(cfa).ravel().tolist()
@@ -120,19 +122,47 @@ def frozen(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda x, o: _native.pack([[1, 2]], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "must be a NumPy array or"),
-        (lambda x, o: _native.pack(x.astype("i4"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "mosaic has a dtype"),
-        (lambda x, o: _native.pack(x.astype(">u2"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "mosaic has a dtype"),
-        (lambda x, o: _native.pack(x.astype("u1"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), TypeError, "mosaic must be uint16 or"),
-        (lambda x, o: _native.pack(x[None], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), ValueError, r"shape \[any, any\], not \[1, 8"),
+        (
+            lambda x, o: _native.pack([[1, 2]], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1),
+            TypeError,
+            "must be a NumPy array or",
+        ),
+        (
+            lambda x, o: _native.pack(x.astype("i4"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1),
+            TypeError,
+            "mosaic has a dtype",
+        ),
+        (
+            lambda x, o: _native.pack(x.astype(">u2"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1),
+            TypeError,
+            "mosaic has a dtype",
+        ),
+        (
+            lambda x, o: _native.pack(x.astype("u1"), 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1),
+            TypeError,
+            "mosaic must be uint16 or",
+        ),
+        (
+            lambda x, o: _native.pack(x[None], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1),
+            ValueError,
+            r"shape \[any, any\], not \[1, 8",
+        ),
         (lambda x, o: _native.pack(x[:7], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 1), ValueError, "whole tiles"),
-        (lambda x, o: _native.pack(x[:, ::2], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o[..., :2], 1), ValueError, "contiguous along"),
+        (
+            lambda x, o: _native.pack(x[:, ::2], 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o[..., :2], 1),
+            ValueError,
+            "contiguous along",
+        ),
         (
             lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o[:, :3], 1),
             ValueError,
             r"out must have shape \[4, 4, 4\]",
         ),
-        (lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, frozen(o), 1), ValueError, "out is read-only"),
+        (
+            lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, frozen(o), 1),
+            ValueError,
+            "out is read-only",
+        ),
         (lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 2), *NO_NOISE, o, 1), ValueError, "plane_of"),
         (lambda x, o: _native.pack(x, 2, (0.0,), (1.0,), (0, 1, 2, 3), *NO_NOISE, o, 1), ValueError, "levels"),
         (lambda x, o: _native.pack(x, 2, *CELLS, (0, 1, 2, 3), *NO_NOISE, o, 0), ValueError, "threads"),

@@ -26,7 +26,10 @@ def samples(dtype: torch.dtype, gradient: bool) -> list[tuple[str, tuple]]:
     name = str(dtype).removeprefix("torch.")
     found = [
         ("anscombe", (tensor(3, 5), (0.1,), (0.2,), (0.05,))),
-        *(("inverse_anscombe", (tensor(3, 5), (0.1,), (0.2,), (0.05,), m)) for m in ("algebraic", "asymptotic", "exact")),
+        *(
+            ("inverse_anscombe", (tensor(3, 5), (0.1,), (0.2,), (0.05,), m))
+            for m in ("algebraic", "asymptotic", "exact")
+        ),
         ("white_balance", (tensor(7, 8), XTRANS_PATTERN, BLACK[:3], WHITE[:3], GAINS, 1.5)),
         ("demosaic", (tensor(6, 7), XTRANS_PATTERN, "bilinear", "none", name, "planar")),
         ("demosaic_adjoint", (tensor(3, 6, 7), XTRANS_PATTERN, "bilinear")),
@@ -96,7 +99,9 @@ def test_derivatives() -> None:
         if name.endswith("_map"):  # by the parameters too
             x, *rest = x, *rest[:3]
             method = ("exact",) if name.startswith("inverse") else ()
-            assert torch.autograd.gradcheck(lambda *a, n=name, m=method: getattr(torch.ops.rawzoo, n)(*a, *m), (x, *rest))
+            assert torch.autograd.gradcheck(
+                lambda *a, n=name, m=method: getattr(torch.ops.rawzoo, n)(*a, *m), (x, *rest)
+            )
             continue
         assert torch.autograd.gradcheck(function, x, fast_mode=name == "demosaic_adjoint"), name
         assert torch.autograd.gradgradcheck(function, x, fast_mode=True), name

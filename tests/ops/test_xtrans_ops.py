@@ -125,7 +125,11 @@ def test_wrong_calls_are_refused() -> None:
 
 def test_is_better_than_libraw(shared: Path) -> None:
     """LibRaw's one and three passes (PPG and AHD stand for them there), on photographs through the X-Trans filters."""
-    rawpy, tifffile, image = pytest.importorskip("rawpy"), pytest.importorskip("tifffile"), pytest.importorskip("PIL.Image")
+    rawpy, tifffile, image = (
+        pytest.importorskip("rawpy"),
+        pytest.importorskip("tifffile"),
+        pytest.importorskip("PIL.Image"),
+    )
     photos = sorted((shared / "data" / "photos" / "clic").glob("*"))[::12][:3]
     if not photos:
         pytest.skip("no shared photographs")
