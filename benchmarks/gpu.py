@@ -103,6 +103,8 @@ def special(x: np.ndarray) -> np.ndarray:
 
 def far_from_bad(x: np.ndarray, like: torch.Tensor, interleaved: bool) -> torch.Tensor:
     """Which pixels of a result have no bad sample of a mosaic within 24 pixels; the rest of them is undefined."""
+    if not like.numel():
+        return torch.ones(like.shape, dtype=torch.bool)
     bad = torch.from_numpy(~np.isfinite(x)).float()[None, None]
     near = torch.nn.functional.max_pool2d(bad, 49, stride=1, padding=24)
     height, width = like.shape[:2] if interleaved else like.shape[-2:]
