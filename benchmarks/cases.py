@@ -22,6 +22,9 @@ from rawzoo.raw.cfa import BAYER_PATTERNS, XTRANS_PATTERN
 
 GAINS = (2.0, 1.0, 1.5)
 MATRIX = ((1.6, -0.4, -0.2), (-0.2, 1.5, -0.3), (0.1, -0.6, 1.5))
+NOISE = {"gain": 1.7, "sigma": 12.0, "offset": 40.0}
+#: The same kind of noise where white is 1.
+FRACTIONS = {"gain": 2e-4, "sigma": 1e-3, "offset": 0.0}
 _GRID = np.linspace(0, 1, 4096)
 SRGB = np.where(_GRID <= 0.0031308, 12.92 * _GRID, 1.055 * _GRID ** (1 / 2.4) - 0.055).astype(np.float32)
 
@@ -38,7 +41,7 @@ class Case:
     """One variant of an op.
 
     Attributes:
-        op: name in :mod:`rawzoo.ops`.
+        op: name in :data:`rawzoo.ops.dispatch.OPS`; ``..._map`` is the op of the name before it.
         source: dtype of the input.
         options: what is passed to the op beside the input and ``out``.
         planes: planes of the input; 0: it is a mosaic.
@@ -75,8 +78,8 @@ class Case:
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
         """Shape of the input for an image of this size."""
-        if self.op == "unpack":
-            return 4, height // 2, width // 2
+        if self.op.startswith("unpack"):
+            return self.step**2, height // self.step, width // self.step
         return (self.planes, height, width) if self.planes else (height, width)
 
     def input(self, height: int, width: int, seed: int = 0) -> npt.NDArray[Any]:
@@ -85,12 +88,20 @@ class Case:
         shape = self.shape(height, width)
         if self.source == "uint16":
             return rng.integers(0, 1 << 16, shape, dtype=np.uint16)
-        if self.op in ("unpack", "render"):
-            return rng.uniform(-0.2, 1.3, shape).astype(self.source)
-        return rng.uniform(-500, 20000, shape).astype(self.source)
+        low, high = (-0.2, 1.3) if self.op in ("unpack", "render") else (-500, 20000)
+        if self.op == "unpack_anscombe":
+            low, high = 0.0, 60.0
+        return rng.uniform(low, high, shape).astype(self.source)
 
     def __call__(self, x: Any, out: Any = None) -> Any:
-        return getattr(ops, self.op)(x, **self.options, out=out)
+        options = self.options
+        if self.op.endswith("_map"):
+            # As if each element had noise of its own.
+            def everywhere(value: float) -> Any:
+                return np.full(x.shape, value, x.dtype) if isinstance(x, np.ndarray) else x.new_full(x.shape, value)
+
+            options = {k: everywhere(v) if k in NOISE else v for k, v in options.items()}
+        return getattr(ops, self.op.removesuffix("_map"))(x, **options, out=out)
 
 
 def _levels(cfa: str) -> dict[str, Any]:
@@ -118,7 +129,8 @@ def _demosaic(cfa: str) -> Iterator[Case]:
         for source in ("uint16", "float32"):
             for variant in variants:
                 yield Case("demosaic", source, {"cfa": cfa, "method": method, **variant}, smallest=smallest)
-            for encode in ("none", "sqrt"):
+            # The fused pass takes its phases from the same code: three of X-Trans are enough.
+            for encode in ("none", "sqrt") if cfa in (*BAYER_PATTERNS, *xtrans_phases()[::6]) else ():
                 for picture, tolerance in _pictures():
                     options = {**_levels(cfa), "clip": 1.0, "matrix": MATRIX, "method": method, "encode": encode}
                     yield Case("develop", source, options | picture, smallest=smallest, tolerance=tolerance)
@@ -126,25 +138,41 @@ def _demosaic(cfa: str) -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     """Every variant of every op."""
-    bayer = partial(Case, smallest=2, step=2)
-    for cfa in BAYER_PATTERNS:
-        for dtype in ("float32", "float16", "bfloat16"):
-            for source in ("uint16", "float32"):
-                yield bayer("pack", source, {**_levels(cfa), "dtype": dtype}, torch_only=dtype == "bfloat16")
-        for source in ("float32", "float16"):
-            for dtype in ("uint16", "float32"):
-                # 1 / scale, in single or double precision, decides some roundings.
-                tolerance = 1.0 if dtype == "uint16" else 0.0
-                yield bayer("unpack", source, {**_levels(cfa), "dtype": dtype}, tolerance=tolerance)
     for cfa in (*BAYER_PATTERNS, *xtrans_phases()):
-        for clip in (None, 1.0):
-            for source in ("uint16", "float32"):
+        step = 2 if len(cfa) == 4 else 6
+        tiles = partial(Case, smallest=step, step=step)
+        any_size = partial(Case, smallest=step)
+        count = 4 if step == 2 else 3
+        for fused, noise in (("", {}), ("_anscombe", FRACTIONS)):
+            for dtype in ("float32", "float16", "bfloat16"):
+                for source in ("uint16", "float32"):
+                    options = {**_levels(cfa), **noise, "dtype": dtype}
+                    yield tiles(f"pack{fused}", source, options, torch_only=dtype == "bfloat16")
+            for source in ("float32", "float16"):
+                for dtype in ("uint16", "float32"):
+                    # 1 / scale, in single or double precision, decides some roundings.
+                    tolerance = 1.0 if dtype == "uint16" else 0.0
+                    yield tiles(
+                        f"unpack{fused}", source, {**_levels(cfa), **noise, "dtype": dtype}, tolerance=tolerance
+                    )
+        for source in ("uint16", "float32"):
+            for clip in (None, 1.0):
                 yield Case("white_balance", source, {**_levels(cfa), "clip": clip})
+            tolerance = 1.0 if source == "uint16" else 0.0
+            hot = {"cfa": cfa, "gain": 1.7, "sigma": 12.0, "offset": 500.0, "threshold": 3.0}
+            yield any_size("hot_pixels", source, hot, tolerance=tolerance)
+            for factor in (1, 2, 3):
+                yield any_size("downscale_mosaic", source, {"cfa": cfa, "factor": factor}, tolerance=tolerance)
+            bins = {"cfa": cfa, "black": (500.0,) * count, "white": (15000.0,) * count, "grid": (2, 2)}
+            yield any_size("bin_stats", source, bins)
         yield from _demosaic(cfa)
-    noise = {"gain": 1.7, "sigma": 12.0, "offset": 40.0}
-    yield Case("anscombe", "float32", noise)
-    for method in ("algebraic", "asymptotic", "exact"):
-        yield Case("inverse_anscombe", "float32", {**noise, "method": method})
+    for end, planes in (("", 0), ("_map", 3)):
+        yield Case(f"anscombe{end}", "float32", NOISE, planes=planes)
+        for method in ("algebraic", "asymptotic", "exact"):
+            yield Case(f"inverse_anscombe{end}", "float32", {**NOISE, "method": method}, planes=planes)
+    by_channel = {"gain": (1.7, 1.0, 2.0), "sigma": 12.0, "offset": 40.0}
+    yield Case("anscombe", "float32", by_channel, planes=3)
+    yield Case("inverse_anscombe", "float32", by_channel, planes=3)
     for picture, tolerance in _pictures():
         yield Case("render", "float32", {"matrix": MATRIX, **picture}, planes=3, tolerance=tolerance)
 

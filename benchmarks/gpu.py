@@ -44,6 +44,7 @@ import torch
 from cases import SRGB, XTRANS_PATTERN, Case, by_reference, cases, missing
 
 from rawzoo import ops
+from rawzoo.ops.dispatch import OPS
 
 SIZES = {12: (3000, 4000), 24: (4000, 6000), 48: (6000, 8000)}
 #: Methods that choose between directions.
@@ -100,13 +101,25 @@ def special(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def far_from_bad(x: np.ndarray, like: torch.Tensor, interleaved: bool) -> torch.Tensor:
+    """Which pixels of a result have no bad sample of a mosaic within 24 pixels; the rest of them is undefined."""
+    if not like.numel():
+        return torch.ones(like.shape, dtype=torch.bool)
+    bad = torch.from_numpy(~np.isfinite(x)).float()[None, None]
+    near = torch.nn.functional.max_pool2d(bad, 49, stride=1, padding=24)
+    height, width = like.shape[:2] if interleaved else like.shape[-2:]
+    far = torch.nn.functional.interpolate(near, (height, width))[0, 0] == 0
+    return (far[..., None] if interleaved else far).expand(like.shape)
+
+
 def call(
     case: Case, x: np.ndarray, like: torch.Tensor, way: str, device: str, stream: torch.cuda.Stream | None
 ) -> torch.Tensor:
     """The result of a case on the device: freshly allocated; strided input and out; out and another stream."""
     where = "cuda" if device == "cuda" else "cpu"
     source = to_device(x, where, strided=way == "strided")
-    if way == "contiguous" or (way == "strided" and "anscombe" in case.op):
+    gaps = not OPS[case.op].contiguous and case.op != "bin_stats"  # out may have them between its rows
+    if way == "contiguous" or (way == "strided" and not gaps):
         return case(source)
     if way == "strided":
         return case(source, strided_out(like.to(where), case.interleaved))
@@ -123,6 +136,7 @@ def call(
 def check_case(case: Case, device: str, quick: bool) -> Iterator[dict[str, Any]]:
     """One record for each size and way of calling."""
     other = torch.cuda.Stream() if device == "cuda" else None
+    decides = case.op in ("hot_pixels", "downscale_mosaic") or case.options.get("method") in DECIDING
     for height, width in case.sizes()[: 3 if quick else None]:
         for kind in ("plain", "special"):
             x = case.input(height, width)
@@ -136,7 +150,12 @@ def check_case(case: Case, device: str, quick: bool) -> Iterator[dict[str, Any]]
                     got = call(case, x, expected, way, device, other)
                 if device == "cuda":
                     torch.cuda.synchronize()
-                largest, outside = difference(got, expected, case.tolerance)
+                if kind == "special" and decides:
+                    # What comes of comparing or weighing what is no number may differ, near by.
+                    far = far_from_bad(x, expected, case.interleaved)
+                    largest, outside = difference(got.cpu()[far], expected[far], case.tolerance)
+                else:
+                    largest, outside = difference(got, expected, case.tolerance)
                 yield {
                     "case": case.label,
                     "size": [height, width],
@@ -151,7 +170,7 @@ def correctness(device: str, seconds: float, quick: bool = False) -> dict[str, A
     chosen = list(cases())
     random.Random(0).shuffle(chosen)
     if quick:
-        chosen = [c for c in chosen if c.options.get("cfa", "RGGB")[:4] in ("RGGB", "GBRG", XTRANS_PATTERN[:4])]
+        chosen = [c for c in chosen if c.options.get("cfa", "GBRG") in ("GBRG", XTRANS_PATTERN)]
     begin, checks, done, worst, inexact, failures = time.monotonic(), 0, 0, {}, {}, []
     for case in chosen:
         if time.monotonic() - begin > seconds:
@@ -239,16 +258,14 @@ class Timer:
 def goal(op: str, method: str, half: bool) -> float | None:
     """The fraction of the copy bandwidth that an op must reach."""
     if op in ("pack", "pack_anscombe"):
-        return {"pack": (0.85, 0.80), "pack_anscombe": (0.80, 0.80)}[op][half]
+        return 0.80 if half or op == "pack_anscombe" else 0.85
     if op in ("anscombe", "inverse_anscombe"):
         return 0.85
     if op == "develop":
         return 0.50
     if op == "demosaic" and method in ("bilinear", "malvar"):
         return (0.75, 0.65)[half]
-    return (
-        {"hamilton-adams": 0.50, "menon": 0.20, "ddfapd": 0.20, "rcd": 0.20}.get(method) if op == "demosaic" else None
-    )
+    return {"hamilton-adams": 0.50, "menon": 0.20, "rcd": 0.20, "gbtf": 0.20}.get(method) if op == "demosaic" else None
 
 
 def timed_cases() -> list[Case]:
@@ -256,7 +273,8 @@ def timed_cases() -> list[Case]:
     chosen: dict[tuple[Any, ...], Case] = {}
     for case in cases():
         o = case.options
-        if case.op not in ("anscombe", "inverse_anscombe", "render", "unpack") and case.source != "uint16":
+        takes_mosaic = OPS[case.op].argument == "mosaic"
+        if (takes_mosaic and case.source != "uint16") or case.op.endswith("_map"):
             continue
         if case.op in ("develop", "render") and (o["dtype"] != "uint8" or o["curve"] is None):
             continue
@@ -273,7 +291,7 @@ def speed(timer: Timer, copy_gb_per_s: float, seconds: float) -> tuple[list[dict
     for megapixels, case in todo:
         if time.monotonic() - begin > seconds:
             break
-        height, width = SIZES[megapixels]
+        height, width = (side // case.step * case.step for side in SIZES[megapixels])
         key = case.source, case.shape(height, width)
         if key not in inputs:
             inputs = {k: v for k, v in inputs.items() if k[1][-1] == key[1][-1]}
@@ -354,7 +372,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("gpu.json"), help="JSON to write")
     parser.add_argument("--device", default="cuda", choices=("cuda", "reference"))
     parser.add_argument("--correctness-only", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="small sizes and three CFA patterns")
+    parser.add_argument("--quick", action="store_true", help="small sizes and two CFA patterns")
     parser.add_argument("--seconds", type=float, default=150, help="limit of each part")
     options = parser.parse_args()
     if options.device == "reference" and not options.correctness_only:

@@ -211,7 +211,6 @@ def test_anscombe(benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixels: i
 
 
 @pytest.mark.benchmark(group="pack + anscombe")
-@pytest.mark.skipif(not hasattr(ops, "pack_anscombe"), reason="rawzoo.ops has no pack_anscombe")
 def test_pack_anscombe(benchmark: BenchmarkFixture, mosaic: np.ndarray, megapixels: int, threads: int) -> None:
     h, w = mosaic.shape
     out, unfused = (np.empty((4, h // 2, w // 2), np.float32) for _ in range(2))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cases
 import gpu
 import pytest
 import tables
@@ -26,12 +27,15 @@ def test_the_gpu_check_says_in_one_sentence_that_there_is_no_gpu(tmp_path: Path)
     assert not (tmp_path / "gpu.json").exists()
 
 
-def test_the_gpu_check_finds_that_the_reference_agrees() -> None:
-    found = gpu.correctness("reference", seconds=60, quick=True)
+def test_the_gpu_check_finds_that_the_reference_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = cases.one_of_each(lambda c: (c.op, c.options.get("method"), c.step))
+    monkeypatch.setattr(gpu, "cases", lambda: few)
+    found = gpu.correctness("reference", seconds=250)
     assert found["failures"] == []
     assert found["ops_without_a_case"] == []
     assert found["cases_left_for_lack_of_time"] == 0
-    assert found["checks"] > 1000
+    assert found["cases"] == len(few) >= 20
+    assert found["checks"] > 10 * len(few)
 
 
 def test_the_gpu_check_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +49,7 @@ def test_the_gpu_check_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> N
         return result
 
     monkeypatch.setattr(ops, "pack", sometimes_wrong)
+    monkeypatch.setattr(gpu, "cases", lambda: [c for c in cases.cases() if c.op in ("pack", "unpack")])
     found = gpu.correctness("reference", seconds=60, quick=True)
     assert len(wrong) >= 6
     assert {f["case"].split()[0] for f in found["failures"]} == {"pack"}

@@ -13,9 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rawzoo import ops
+from rawzoo.ops.dispatch import OPS
 
 OF_EACH_OP = cases.one_of_each()
 OF_EACH_METHOD = cases.one_of_each(lambda case: (case.op, case.options.get("method"), len(case.options.get("cfa", ""))))
+
+#: Those that take out= with gaps between its rows.
+STRIDED = [case for case in OF_EACH_METHOD if not OPS[case.op].contiguous and case.op != "bin_stats"]
 
 
 def label(case: Case) -> str:
@@ -109,7 +113,7 @@ def test_a_view_gives_what_its_copy_gives(case, height, width, offset, margin, s
     try:
         torch.set_num_threads(threads)
         np.testing.assert_array_equal(case(source), expected)
-        if case.op in ("anscombe", "inverse_anscombe"):
+        if "anscombe" in case.op and "pack" not in case.op:
             return  # out must be contiguous
         out = view(expected, (step[0], 1), (0, 1) if case.interleaved else (-2, -1))
         assert case(source, out) is out
@@ -130,12 +134,12 @@ def sparse(rows: int, pitch: int, dtype: str) -> np.ndarray:
     return np.frombuffer(memory, dtype).reshape(rows, pitch)
 
 
-@pytest.mark.parametrize("case", [c for c in OF_EACH_METHOD if "anscombe" not in c.op], ids=label)
+@pytest.mark.parametrize("case", STRIDED, ids=label)
 def test_strides_that_need_64_bits(case: Case) -> None:
-    height, width = 34, 48
+    height, width = 36, 48
     x = case.input(height, width)
     expected = case(x)
-    pitch = 1 << 28  # 34 rows of it are 2^33 elements, and more bytes
+    pitch = 1 << 28  # 36 rows of it are more than 2^33 elements
 
     def place(like: np.ndarray) -> np.ndarray:
         interleaved = like is expected and case.interleaved
