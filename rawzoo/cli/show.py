@@ -51,6 +51,8 @@ def show(
         "formats": ", ".join(card.formats),
         "paper": card.paper,
         "licence": card.licence,
+        "published weights": card.published,
+        "verified": card.verified,
         "plugin": f"{origin.distribution} {origin.version}",
     }
     write(card.name, style="bold")

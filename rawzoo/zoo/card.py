@@ -60,6 +60,8 @@ class ModelCard:
         weights: named sets, the default first. Empty for models that need none.
         formats: foreign checkpoint formats its importer reads.
         paper, licence: where it comes from, and the licence of the code.
+        published: where its authors' weights are, under which licence, and how to import them; sentences.
+        verified: what was compared with the published network and what could not be; sentences.
     """
 
     name: str
@@ -80,6 +82,8 @@ class ModelCard:
     formats: tuple[str, ...] = ()
     paper: str = ""
     licence: str = "Apache-2.0"
+    published: str = ""
+    verified: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The card as JSON values; ``scale`` becomes a string such as ``"2"`` or ``"1/2"``."""
