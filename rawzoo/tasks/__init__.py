@@ -19,6 +19,8 @@ class Task:
         inputs: domain of the input tensor -> its axes, units and value range. A card picks one of these.
         outputs: domain of the output tensor -> the same.
         conditioning: what a card may ask for besides the picture -> how the module receives it.
+        command: the command line that runs a model of this task, with ``{model}`` and ``{weights}`` for their names;
+            empty where there is none.
     """
 
     name: str
@@ -26,3 +28,4 @@ class Task:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     conditioning: Mapping[str, str]
+    command: str = ""

@@ -36,6 +36,7 @@ DEMOSAIC = Task(
             "Every tile starts on a multiple of the CFA period, so the pattern is the same for all of them."
         ),
     },
+    command="rawzoo develop FILE -o OUT --model {model} --weights {weights}",
 )
 
 WHITE_BALANCE = Task(
@@ -53,6 +54,7 @@ WHITE_BALANCE = Task(
     conditioning={
         "lux": "The module is called as module(x, lux=y), y [N] float: illuminance of the scene in lux, no logarithm."
     },
+    command="rawzoo develop FILE -o OUT --white-balance {model}@{weights}",
 )
 
 
