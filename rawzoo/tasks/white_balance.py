@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rawzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from rawzoo.inference.predictor import Predictor
+    from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.raw.image import RawImage
 
 TASK = "white-balance"
@@ -38,6 +38,10 @@ class WhiteBalance:
         """Camera RGB of the light, green = 1."""
         return np.asarray(1.0 / np.array(self.gains))
 
+    @property
+    def picture(self) -> None:
+        """None: the result is numbers."""
+
     def __str__(self) -> str:
         red, green, blue = self.gains
         return f"{self.temperature:.0f} K, gains {red:.3f},{green:.0f},{blue:.3f} ({self.lux:.0f} lux, {self.tuning})"
@@ -60,6 +64,17 @@ class Adapter(Protocol):
     """
 
     def __call__(self, predictor: Predictor, raw: RawImage, tuning: str | None) -> WhiteBalance: ...
+
+
+def run(
+    predictor: Predictor,
+    raw: RawImage,
+    *,
+    tuning: str | None = None,
+    progress: Progress | None = None,  # noqa: ARG001
+) -> WhiteBalance:
+    """The task's job: :func:`estimate` with a loaded model."""
+    return estimate(raw, predictor, tuning=tuning)
 
 
 def estimate(
