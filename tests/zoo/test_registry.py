@@ -263,4 +263,4 @@ def test_task_of_a_plugin(install):
         """,
     )
     assert registry.task("smell").summary == "Mosaic to smell."
-    assert [task.name for task in registry.tasks()] == ["demosaic", "smell", "white-balance"]
+    assert "smell" in [task.name for task in registry.tasks()]
