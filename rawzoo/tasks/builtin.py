@@ -37,6 +37,8 @@ DEMOSAIC = Task(
         ),
     },
     job="rawzoo.pipeline:render",
+    result="A picture, developed as `rawzoo develop` does by default.",
+    picture="main",
 )
 
 WHITE_BALANCE = Task(
@@ -55,6 +57,8 @@ WHITE_BALANCE = Task(
         "lux": "The module is called as module(x, lux=y), y [N] float: illuminance of the scene in lux, no logarithm."
     },
     job="rawzoo.tasks.white_balance:run",
+    result="Kelvin, gains of R, G, B, and what was assumed of light and camera.",
+    picture="none",
 )
 
 
@@ -69,6 +73,8 @@ ISP = Task(
     },
     outputs={"srgb": "[3, H, W] float. sRGB-encoded, 1 is white; may leave 0..1 a little. Size of the mosaic."},
     job="rawzoo.tasks.isp:render",
+    result="A picture.",
+    picture="main",
 )
 
 CLASSIFY = Task(
@@ -82,6 +88,8 @@ CLASSIFY = Task(
     },
     outputs={"logits": "[K] float. The adapter makes of them: rawzoo.tasks.classify.Classification."},
     job="rawzoo.tasks.classify:classify",
+    result="The five most probable labels; the picture is what the network saw before it judged.",
+    picture="extra",
 )
 
 SUPER_RESOLUTION = Task(
@@ -97,6 +105,8 @@ SUPER_RESOLUTION = Task(
     },
     source="picture",
     job="rawzoo.tasks.super_resolution:enlarge",
+    result="A picture.",
+    picture="main",
 )
 
 QUALITY = Task(
@@ -111,6 +121,8 @@ QUALITY = Task(
     outputs={"distribution": "[10] float, summing to 1. The adapter makes of it: rawzoo.tasks.quality.Quality."},
     source="picture",
     job="rawzoo.tasks.quality:judge",
+    result="Mean and standard deviation of the score, and its distribution.",
+    picture="none",
 )
 
 
