@@ -137,8 +137,8 @@ def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.fl
 
     Args:
         choice: one of :func:`rawzoo.raw.color.white_balance_neutral`; or the name of a model of task
-            ``white-balance``, if need be with the tuning of the camera after a colon: ``awb-pisp``,
-            ``awb-pisp:imx477``, ``awb-pisp:my-camera.json``.
+            ``white-balance``, ``MODEL[@WEIGHTS][:TUNING]``, if need be with the name of its weights and with the
+            tuning of the camera: ``awb-pisp``, ``awb-pisp:imx477``, ``awb-pisp@mine:my-camera.json``.
 
     Raises:
         UsageError: a choice that is none of these, or one that the file cannot serve.
@@ -149,14 +149,15 @@ def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.fl
     from rawzoo.tasks.white_balance import TASK, estimate
     from rawzoo.zoo import registry
 
-    model, _, tuning = choice.partition(":")
+    named, _, tuning = choice.partition(":")
+    model, _, weights = named.partition("@")
     if model not in [card.name for card in registry.models()]:
         known = ", ".join(card.name for card in registry.models(TASK)) or "none is installed"
         raise UsageError(
             f"white balance {choice!r} is none of {color.WHITE_BALANCES}, or a model of task {TASK} ({known})."
         )
-    found = estimate(raw, model, tuning=tuning or None)
-    return found.neutral, f"{model}: {found}"
+    found = estimate(raw, model, weights=weights or None, tuning=tuning or None)
+    return found.neutral, f"{named}: {found}"
 
 
 def camera_rgb_rows(

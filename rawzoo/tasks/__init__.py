@@ -32,6 +32,7 @@ class Task:
         measure: dotted path of ``function(result, truth, **options) -> {metric: value}`` for one source, with the
             truth as :class:`rawzoo.Picture`, text or float. Empty for a task that ``rawzoo evaluate`` cannot do.
         metrics: the metrics it gives -> what they are, with unit.
+        command: the command line that runs a model of this task, with ``{model}`` and ``{weights}`` for their names.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Task:
     truth: Literal["picture", "label", "number"] = "picture"
     measure: str = ""
     metrics: Mapping[str, str] = field(default_factory=dict)
+    command: str = "rawzoo run {model} FILE --weights {weights}"
 
 
 class Result(Protocol):

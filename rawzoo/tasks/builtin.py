@@ -36,6 +36,7 @@ DEMOSAIC = Task(
             "Every tile starts on a multiple of the CFA period, so the pattern is the same for all of them."
         ),
     },
+    command="rawzoo develop FILE -o OUT --model {model} --weights {weights}",
     job="rawzoo.pipeline:render",
     result="A picture, developed as `rawzoo develop` does by default.",
     picture="main",
@@ -56,6 +57,7 @@ WHITE_BALANCE = Task(
     conditioning={
         "lux": "The module is called as module(x, lux=y), y [N] float: illuminance of the scene in lux, no logarithm."
     },
+    command="rawzoo develop FILE -o OUT --white-balance {model}@{weights}",
     job="rawzoo.tasks.white_balance:run",
     result="Kelvin, gains of R, G, B, and what was assumed of light and camera.",
     picture="none",

@@ -77,12 +77,20 @@ def run(
     return estimate(raw, predictor, tuning=tuning)
 
 
-def estimate(raw: RawImage, model: str | Predictor, *, tuning: str | None = None, device: str = "cpu") -> WhiteBalance:
+def estimate(
+    raw: RawImage,
+    model: str | Predictor,
+    *,
+    weights: str | None = None,
+    tuning: str | None = None,
+    device: str = "cpu",
+) -> WhiteBalance:
     """Estimate the white balance of a raw image.
 
     Args:
         raw: with colour; the white balance the file states is not looked at.
         model: name of a model of this task, or a loaded one.
+        weights: as for :func:`rawzoo.load`, for a model given by name.
         tuning: the camera's colours: a file, or a name that the model's plugin knows; None to go by the image.
         device: for a model given by name.
 
@@ -96,7 +104,8 @@ def estimate(raw: RawImage, model: str | Predictor, *, tuning: str | None = None
     if card.task != TASK:
         raise UsageError(f"model {card.name} is for task {card.task}; white balance needs one of task {TASK}.")
     adapter: Adapter = registry.adapter(card)
-    return adapter(registry.load(model, device=device) if isinstance(model, str) else model, raw, tuning)
+    predictor = registry.load(model, weights=weights, device=device) if isinstance(model, str) else model
+    return adapter(predictor, raw, tuning)
 
 
 def mired_error(temperature: npt.ArrayLike, reference: npt.ArrayLike) -> npt.NDArray[np.float64]:
