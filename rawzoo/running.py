@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rawzoo import pipeline
 from rawzoo.errors import UsageError
-from rawzoo.picture import Picture, open_picture
-from rawzoo.raw import dng_tags, reader, tiff
+from rawzoo.picture import Picture, is_picture, open_picture
+from rawzoo.raw import reader
 from rawzoo.raw.image import RawImage
 from rawzoo.zoo import registry
 
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.tasks import Result
     from rawzoo.zoo.card import ModelCard
-
-
-class Opener(Protocol):
-    """What opens files: :mod:`rawzoo` itself, or a :class:`rawzoo.raw.worker.DecodeWorker`."""
-
-    def open(self, path: Path, **options: Any) -> RawImage: ...
-
-    def open_picture(self, path: Path) -> Picture: ...
 
 
 class Runner:
@@ -140,27 +132,3 @@ def run(
         source = open_picture(path) if is_picture(path) else reader.open(path)
     suited, _ = runner.suited(source)
     return runner(suited, progress=progress)
-
-
-def open_source(path: Path, opener: Opener, **raw_options: Any) -> RawImage | Picture:
-    """A file as what it is; ``raw_options`` (``cfa``, ``black``, ``white``) make a PNG or TIFF a mosaic."""
-    if not raw_options and is_picture(path):
-        return opener.open_picture(path)
-    return opener.open(path, **raw_options)
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is a developed picture rather than a raw file, by what it holds.
-
-    Many raw files are TIFF inside: a TIFF is a picture if it is named so and has no DNG tags.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-            if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"\x93NUMPY")) or head[8:12] == b"WEBP":
-                return True
-            if path.suffix.lower() not in (".tif", ".tiff") or not tiff.has_tiff_header(head):
-                return False
-            return dng_tags.find(tiff.read(file)) is None
-    except OSError:  # whoever opens it says what is wrong
-        return False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
 
-from rawzoo.cli import demo, develop, doctor, import_, models, plugins, show
+from rawzoo.cli import demo, develop, doctor, import_, models, plugins, run, show
 from rawzoo.errors import RawzooError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("develop")(develop.develop)
+app.command("run")(run.run)
 app.command("models")(models.models)
 app.command("show")(show.show)
 app.command("import")(import_.import_)
@@ -44,10 +46,16 @@ def _root(
     pass
 
 
+def _print_warning(message: Warning | str, *_: object) -> None:
+    typer.echo(f"rawzoo: {message}", err=True)
+
+
 def main() -> None:
-    """Entry point of the ``rawzoo`` command: errors a user can cause become one line and an exit status."""
+    """Entry point of the ``rawzoo`` command: warnings become one line, errors a user can cause one line and an exit
+    status."""
     from rawzoo.zoo.manager import register_commands
 
+    warnings.showwarning = _print_warning
     try:
         register_commands(app)
         app()

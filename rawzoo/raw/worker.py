@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -234,7 +235,7 @@ def serve() -> None:
     from rawzoo import picture
     from rawzoo.raw import reader
 
-    readers = {"raw": reader.open, "picture": picture.open_picture}
+    readers: dict[str, Callable[..., object]] = {"raw": reader.open, "picture": picture.open_picture}
     while True:
         kind, path, options = requests.get()
         answer: object
