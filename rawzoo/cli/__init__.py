@@ -8,7 +8,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from rawzoo.cli import demo, develop, doctor, import_, models, plugins, run, show
+from rawzoo.cli import demo, develop, doctor, evaluate, import_, models, plugins, run, show
 from rawzoo.errors import RawzooError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("develop")(develop.develop)
 app.command("run")(run.run)
+app.command("evaluate")(evaluate.evaluate)
 app.command("models")(models.models)
 app.command("show")(show.show)
 app.command("import")(import_.import_)
