@@ -17,15 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from rawzoo.inference.predictor import Predictor
 from rawzoo.picture import Picture
 from rawzoo.raw.image import ColorMatrix, RawImage
-from rawzoo.tasks import Task
+from rawzoo.tasks import Task, builtin
 from rawzoo.zoo import registry
 from rawzoo.zoo.card import ModelCard
 from rawzoo.zoo.manager import get_manager
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "models.md"
-
-_ORDER = ("demosaic", "isp", "super-resolution", "classify", "quality", "white-balance")
 
 #: Planes of an input tensor that covers the whole picture, and sensor or picture pixels to one of its pixels.
 _PLANES = {"mosaic": (1, 1), "packed": (4, 4), "raw-planes": (4, 4), "srgb": (3, 1), "srgb-255": (3, 1)}
@@ -58,9 +56,8 @@ def cards() -> list[ModelCard]:
 
 def page(listed: list[ModelCard]) -> str:
     """The whole page: each task with its models."""
-    tasks = [registry.task(name) for name in dict.fromkeys(card.task for card in listed)]
     parts = [_HEAD]
-    for task in sorted(tasks, key=lambda t: _ORDER.index(t.name)):
+    for task in builtin.TASKS:
         models = [card for card in listed if card.task == task.name]
         parts += [chapter(task), _TABLE, *(row(card) for card in models), "", *(section(card) for card in models)]
     return "\n".join(parts).rstrip() + "\n"
@@ -168,9 +165,13 @@ def _cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("|", "\\|").rstrip(".") + "."
 
 
-if __name__ == "__main__":
+def missing() -> list[str]:
+    """First-party plugins that are not installed."""
     installed = {get_manager().origin("model", card.name).distribution for card in cards()}
-    missing = [name for name in first_party() if name not in installed]
-    if missing:
-        sys.exit(f"not installed, and the page lists them: {', '.join(missing)}")
+    return [name for name in first_party() if name not in installed]
+
+
+if __name__ == "__main__":
+    if missing():
+        sys.exit(f"not installed, and the page lists them: {', '.join(missing())}")
     PAGE.write_text(page(cards()), encoding="utf-8")

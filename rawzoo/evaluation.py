@@ -175,7 +175,11 @@ class Evaluate:
         if isinstance(truth, Path):
             truth = decoder.open_picture(truth, self.timeout_s)
             said.extend(truth.warnings)
-        return self._measure(self.runner(source, progress=progress), truth, **self.options)
+        result = self.runner(source, progress=progress)
+        try:
+            return self._measure(result, truth, **self.options)
+        except UsageError as error:
+            raise UsageError(f"{job.source}: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,14 @@ def evaluate(
 ) -> None:
     """Measure a model by its task's metrics over a folder of pairs, or over labels.
 
-    Models that make pictures: DATA has folders input and target (or LR/x4 and HR, or huawei_raw and canon) whose files
-    have equal names. Models that classify: a folder for each label, named by it, its synset or its number; or
-    labels.csv with lines of file,label. Models of white balance and quality: labels.csv with file,kelvin or file,score.
+    Models that make pictures: DATA has folders input and target, or LR/x4 and
+    HR, or huawei_raw and canon, whose files have equal names.
+
+    Models that classify: a folder for each label, named by it, its synset or its
+    number; or labels.csv with lines of file,label.
+
+    Models of white balance and of quality: labels.csv with lines of file,kelvin
+    or file,score.
 
     A file that fails is reported and left out of the figures.
     """

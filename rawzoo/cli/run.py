@@ -36,8 +36,11 @@ def run(
 ) -> None:
     """Do what a model is for: make a picture, name what is seen, judge quality, find the white balance.
 
-    Models that take pictures also take raw files, which are developed first; models of sensor data refuse pictures.
-    OUT is where pictures go: a file for one input, or a folder. A file that fails is reported and the rest is done.
+    Models that take pictures also take raw files, which are developed first;
+    models of sensor data refuse pictures.
+
+    OUT is where pictures go: a file for one input, or a folder. A file that fails
+    is reported and the rest is done.
     """
     from rawzoo import batch
     from rawzoo.errors import UsageError

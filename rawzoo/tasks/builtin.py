@@ -89,6 +89,7 @@ ISP = Task(
     },
     outputs={"srgb": "[3, H, W] float. sRGB-encoded, 1 is white; may leave 0..1 a little. Size of the mosaic."},
     job="rawzoo.tasks.isp:render",
+    command="rawzoo run {model} FILE -o OUT --weights {weights}",
     result="A picture.",
     picture="main",
     truth="picture",
@@ -130,6 +131,7 @@ SUPER_RESOLUTION = Task(
     },
     source="picture",
     job="rawzoo.tasks.super_resolution:enlarge",
+    command="rawzoo run {model} FILE -o OUT --weights {weights}",
     result="A picture.",
     picture="main",
     truth="picture",
@@ -162,7 +164,10 @@ QUALITY = Task(
 )
 
 
+TASKS = (DEMOSAIC, ISP, SUPER_RESOLUTION, CLASSIFY, QUALITY, WHITE_BALANCE)
+
+
 @hookimpl
 def rawzoo_register_tasks(register: RegisterTask) -> None:
-    for task in (DEMOSAIC, WHITE_BALANCE, ISP, CLASSIFY, SUPER_RESOLUTION, QUALITY):
+    for task in TASKS:
         register(task)

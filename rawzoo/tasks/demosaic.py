@@ -129,7 +129,7 @@ def measure(result: Result, truth: Picture) -> dict[str, float]:
     found, expected = result.pixels, truth.pixels
     if found.shape != expected.shape:
         raise UsageError(
-            f"{result.source} becomes {result.width} x {result.height} pixels, and {truth.source} has {truth.width} x "
+            f"it becomes {result.width} x {result.height} pixels, and {truth.source} has {truth.width} x "
             f"{truth.height}; a pair must be of one size."
         )
     return {

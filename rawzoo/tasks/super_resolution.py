@@ -56,7 +56,7 @@ def measure(result: Result, truth: Picture, *, shave: int = 4) -> dict[str, floa
     height, width = min(result.height, truth.height), min(result.width, truth.width)
     if max(result.height - height, truth.height - height, result.width - width, truth.width - width) > _FRACTION:
         raise UsageError(
-            f"{result.source} becomes {result.width} x {result.height} pixels, and {truth.source} has {truth.width} x "
+            f"it becomes {result.width} x {result.height} pixels, and {truth.source} has {truth.width} x "
             f"{truth.height}; a pair must be of one size."
         )
     found, expected = (metrics.shaved(metrics.eight_bit(p.pixels[:height, :width]), shave) for p in (result, truth))
