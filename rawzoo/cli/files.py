@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,8 +75,7 @@ def work_through(
         console=errors,
         transient=True,
         disable=not bar or not errors.is_terminal,
-        # A terminal shows both; results for a file or a pipe must not end up in the bar's console.
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=False,
     ) as progress:
         task = progress.add_task(doing, total=len(jobs))
         fractions: dict[Job, float] = {}
@@ -92,4 +90,7 @@ def work_through(
                 errors.print(f"rawzoo: {warning}", style="yellow", markup=False)
             if outcome.error:
                 errors.print(f"rawzoo: {outcome.error}", style="red", markup=False)
+            # The caller prints what came out where the bar stood.
+            progress.stop()
             yield outcome
+            progress.start()
