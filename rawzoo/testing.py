@@ -143,8 +143,14 @@ def _picture(card: ModelCard, height: int, width: int, seed: int = 0) -> Tensor:
 
 
 def _size(card: ModelCard, cfa: str | None) -> tuple[int, int]:
-    """Height and width of a picture, both odd, that is cut by every tile of :func:`_tiles` and exceeds the halo."""
-    least = max(2 * max(_tiles(card, cfa)), (card.halo or 0) + 2 * _lattice(card, cfa)) + 1
+    """Height and width of a picture, both odd, that is cut by every tile of :func:`_tiles` and exceeds the halo.
+
+    Where tiles end with the picture (``border="model"``), what the first tile reads has to end inside it, or too small
+    a halo would not show.
+    """
+    tile = max(_tiles(card, cfa))
+    seen = (card.halo or 0) + 2 * _lattice(card, cfa) + (tile if card.border == "model" else 0)
+    least = max(2 * tile, seen) + 1
     return least | 1, (least + 6) | 1
 
 

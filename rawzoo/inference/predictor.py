@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ class Predictor:
 
     A tiled run equals a run in one piece to float tolerance: tiles start on multiples of the model's period and of the
     CFA's, each reads a halo of the model's receptive field, and nothing is measured per tile. At the edges of the
-    picture the model sees its extension (:func:`rawzoo.inference.tiling.extend`).
+    picture the model sees its extension (:func:`rawzoo.inference.tiling.extend`), or, where the card says
+    ``border="model"``, what its own layers put there: tiles end where the picture ends.
 
     A model with global context (``card.halo`` None) runs on the whole picture at once. If it is given a tile smaller
     than the picture it runs in tiles that overlap by a quarter, and a warning says what that changes.
@@ -190,7 +192,15 @@ class Predictor:
                 )
         elif tile is None:
             tile = max(_default_tile(self.device), 2 * halo)
-        return plan(height, width, tile=tile, halo=halo, period=math.lcm(card.period, cfa_period), scale=card.scale)
+        return plan(
+            height,
+            width,
+            tile=tile,
+            halo=halo,
+            period=math.lcm(card.period, cfa_period),
+            scale=card.scale,
+            bounded=card.border == "model",
+        )
 
     def _stream(
         self, canvas: Canvas, tiles: Plan, cfa: str | None, progress: Progress | None
@@ -255,7 +265,7 @@ class Predictor:
             raise RawzooError(f"there is not enough memory for {cell}, not even for its smallest tile; use the CPU.")
         self.tile = edge // 2 // tiles.lattice * tiles.lattice
         warnings.warn(f"not enough memory for {cell} in tiles of {edge}; using {self.tile}.", stacklevel=3)
-        return plan(tiles.height, tiles.width, tile=self.tile, halo=tiles.halo, period=tiles.lattice, scale=tiles.scale)
+        return replace(tiles, tile=self.tile)
 
 
 def _device(name: str | torch.device) -> torch.device:
