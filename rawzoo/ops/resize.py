@@ -30,9 +30,9 @@ _LINES = 16
 
 
 class _Taps(NamedTuple):
-    """Line i of the output is the sum over k of ``weight[i, k]`` times line ``index[i, k]`` of the input."""
+    """Line i of the output is the sum over k of ``weight[i, k]`` times line ``pixel[i, k]`` of the input."""
 
-    index: npt.NDArray[np.intp]
+    pixel: npt.NDArray[np.intp]
     weight: _Double
 
 
@@ -188,7 +188,7 @@ def _resampled(x: npt.NDArray[Any], axis: int, taps: _Taps, finish: _Finish) -> 
     planes = x.reshape(-1, *x.shape[-2:])
     if axis:
         planes = planes.swapaxes(1, 2)
-    count = len(taps.index)
+    count = len(taps.pixel)
     out: npt.NDArray[Any] | None = None
     for number, plane in enumerate(planes):
         lines = np.ascontiguousarray(plane)
