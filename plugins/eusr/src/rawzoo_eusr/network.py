@@ -8,6 +8,7 @@ Neurocomputing 2020. Images are R, G, B in 0..255.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,9 @@ class Generator(nn.Module):
         """
         (only,) = [str(scale)] if scale is not None else self.branches
         branch = self.branches[only]
-        return branch.upscaling(self.shared(branch.initial(self.first(x - self.mean)))) + self.mean
+        assert isinstance(branch, Branch)
+        y: Tensor = branch.upscaling(self.shared(branch.initial(self.first(x - self.mean))))
+        return y + self.mean
 
 
 class FourPass(Generator):
@@ -79,7 +82,7 @@ class FourPass(Generator):
         options: of :class:`Generator`.
     """
 
-    def __init__(self, via: int, **options: int) -> None:
+    def __init__(self, via: int, **options: Any) -> None:
         super().__init__((via,), **options)
         self.via = via
 

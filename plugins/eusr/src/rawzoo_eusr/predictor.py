@@ -53,7 +53,8 @@ class ScorePredictor(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """``[N, 1280]``: what the scores are computed from, means over the picture."""
-        return self.head(self.blocks(self.stem((x - 127.5) / 127.5))).mean((2, 3))
+        y: Tensor = self.head(self.blocks(self.stem((x - 127.5) / 127.5)))
+        return y.mean((2, 3))
 
 
 class ConvNorm(nn.Module):
@@ -106,7 +107,7 @@ def assess(predictor: Predictor, picture: Tensor) -> Quality:
     if edge < SIZE:
         square = resize_tensorflow(square, (SIZE, SIZE), method="bilinear")
     distribution = predictor.run(_middle(square, SIZE))
-    scores = np.asarray(predictor.card.config["scores"], np.float64)
+    scores = np.array(predictor.card.config["scores"], np.float32)
     return Quality(distribution.cpu().numpy(), scores)
 
 
