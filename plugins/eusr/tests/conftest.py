@@ -11,6 +11,14 @@ import torch
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests wait for --runslow, an option of rawzoo's own tests, also where only these are run."""
+    if not config.getoption("--runslow", default=False):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: run with --runslow, together with rawzoo's own tests"))
+
+
 @pytest.fixture(autouse=True)
 def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the plugin raises reaches the test as it is. Not for the whole process: rawzoo's own tests run in it too."""
