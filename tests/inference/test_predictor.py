@@ -222,6 +222,14 @@ def test_stream_gives_rows_in_order_and_asks_only_for_rows_of_the_picture():
     assert asked == [(0, 20), (12, 36), (28, 50), (44, 50)]
 
 
+@pytest.mark.parametrize(("halo", "tile"), [(0, 512), (64, 512), (93, 744), (130, 764), (300, 600)])
+def test_tile_on_a_cpu_where_none_is_given(halo, tile):
+    parts = Predictor(card(halo=halo, border="model"), nn.Identity()).stream(
+        lambda a, b: torch.ones(3, b - a, 1), 800, 1
+    )
+    assert next(iter(parts))[1] == tile
+
+
 def test_output_can_be_changed_in_place():
     x = torch.rand(3, 8, 8)
     for _, _, rows in Predictor(card(), nn.Conv2d(3, 3, 1)).stream(lambda a, b: x[:, a:b], 8, 8):
