@@ -48,6 +48,7 @@ def show(
         "scale": str(card.scale),
         "period": str(card.period),
         "halo": whole if card.halo is None else str(card.halo),
+        "border": card.border,
         "dtypes": ", ".join(card.dtypes),
         "architecture": f"{card.architecture}({config})",
         "formats": ", ".join(card.formats),
