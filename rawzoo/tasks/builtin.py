@@ -160,7 +160,12 @@ QUALITY = Task(
     picture="none",
     truth="number",
     measure="rawzoo.tasks.quality:measure",
-    metrics={"error": "difference of the mean score from the one people gave"},
+    pool="rawzoo.tasks.quality:pool",
+    metrics={
+        "error": "difference of the mean score from the one that people gave",
+        "plcc": "Pearson's correlation of the mean scores with those of people, over all files",
+        "srcc": "Spearman's, of their ranks",
+    },
 )
 
 
