@@ -41,6 +41,8 @@ def show(
         "task": f"{task.name}: {task.summary}",
         "input": f"{card.input}: {task.inputs.get(card.input, '')}",
         "output": f"{card.output}: {task.outputs.get(card.output, '')}",
+        "result": task.result,
+        "metrics": "; ".join(f"{name}: {what}" for name, what in task.metrics.items()),
         "cfa": card.cfa,
         "conditioning": ", ".join(card.conditioning),
         "scale": str(card.scale),
