@@ -79,7 +79,7 @@ def table(entries, *, kind=0, per_block=16):
 def write_tensorflow(prefix, tensors, *, header=None, **options):
     """A TensorFlow checkpoint of version 2; gives the path of its index."""
     entries = {b"": header if header is not None else field(1, 1) + field(3, field(1, 1))}
-    data = b""
+    data = bytearray()
     for name, array in tensors.items():
         raw = array.tobytes()
         entries[name.encode()] = bundle_entry(

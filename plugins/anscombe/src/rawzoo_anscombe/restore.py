@@ -64,11 +64,12 @@ def restore(predictor: Predictor, raw: RawImage, *, progress: Progress | None = 
     neutral = 1.0 / np.array(gains)
     matrix = camera_to_linear(raw, neutral, "srgb") / white
     curve = tone_table(raw.baseline_exposure, Look())
+    assert curve is not None
+    steps = np.linspace(0.0, 1.0, len(curve))
     picture = torch.empty(3, raw.height, raw.width)
     for y0, y1, g in predictor.stream_canvas(canvas, progress=progress):
         rgb = module.restore(g[None, :, max(down - y0, 0) :, right:], bounds, alpha, sigma)[0].numpy()
-        developed = ops.render(np.ascontiguousarray(rgb), matrix, curve, dtype="uint16")
-        picture[:, max(y0 - down, 0) : y1 - down] = torch.from_numpy(developed.astype(np.float32) / 65535.0).permute(
-            2, 0, 1
-        )
+        linear = ops.render(np.ascontiguousarray(rgb), matrix, None, dtype="float32")
+        encoded = np.interp(linear, steps, curve).astype(np.float32)
+        picture[:, max(y0 - down, 0) : y1 - down] = torch.from_numpy(encoded).permute(2, 0, 1)
     return picture
