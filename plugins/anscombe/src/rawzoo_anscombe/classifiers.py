@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from rawzoo.errors import UsageError
 from rawzoo_anscombe.isp import AnscombeISP
-from rawzoo_anscombe.layers import Activation, ConvNorm, leaky_relu, relu6
+from rawzoo_anscombe.layers import ConvNorm
 
 #: The classes of ImageNet's challenge, and the background in front of them.
 CLASSES = 1001
@@ -22,17 +22,16 @@ _PAIRS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *[(1, 512)]
 _EPS, _DECAY = 1e-3, 0.9997
 
 
-def _block(
-    inputs: int,
-    outputs: int,
-    kernel: int = 3,
-    *,
-    stride: int = 1,
-    depthwise: bool = False,
-    activation: Activation | None = relu6,
-) -> ConvNorm:
+def _block(inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1, depthwise: bool = False) -> ConvNorm:
     return ConvNorm(
-        inputs, outputs, kernel, stride=stride, depthwise=depthwise, activation=activation, eps=_EPS, decay=_DECAY
+        inputs,
+        outputs,
+        kernel,
+        stride=stride,
+        depthwise=depthwise,
+        eps=_EPS,
+        decay=_DECAY,
+        activation=nn.ReLU6(inplace=True),
     )
 
 
@@ -79,14 +78,17 @@ class ChenUNet(nn.Module):
         super().__init__()
         widths = (8, 16, 32, 64, 128)
 
+        def block(inputs: int, outputs: int, kernel: int, activation: nn.Module | None) -> ConvNorm:
+            return ConvNorm(inputs, outputs, kernel, eps=_EPS, decay=_DECAY, activation=activation)
+
         def pair(inputs: int, outputs: int) -> nn.Sequential:
-            return nn.Sequential(*(_block(n, outputs, activation=leaky_relu) for n in (inputs, outputs)))
+            return nn.Sequential(*(block(n, outputs, 3, nn.LeakyReLU(0.2, inplace=True)) for n in (inputs, outputs)))
 
         self.down = nn.ModuleList(pair(*io) for io in zip((3, *widths), widths, strict=False))
         falling = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.up = nn.ModuleList(nn.ConvTranspose2d(*io, 2, stride=2, bias=False) for io in falling)
         self.merge = nn.ModuleList(pair(*io) for io in falling)
-        self.out = _block(widths[0], 3, 1, activation=None)
+        self.out = block(widths[0], 3, 1, None)
 
     def forward(self, x: Tensor) -> Tensor:
         skips = []

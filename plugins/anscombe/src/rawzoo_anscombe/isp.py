@@ -48,7 +48,7 @@ class Prior(nn.Module):
         top, middle, low = (max(2 * inputs, 8) << depth for depth in range(3))
 
         def block(inputs: int, outputs: int) -> ConvNorm:
-            return ConvNorm(inputs, outputs, eps=_EPS, decay=_DECAY, scale=False)
+            return ConvNorm(inputs, outputs, eps=_EPS, decay=_DECAY, scale=False, activation=nn.ReLU(inplace=True))
 
         self.depth_0 = nn.ModuleDict(
             {
@@ -79,7 +79,7 @@ class Prior(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         top, middle, low = self.depth_0, self.depth_1, self.depth_2
-        skip_0 = top["conv_1"](functional.relu(top["conv_in"](x)))
+        skip_0 = top["conv_1"](functional.relu_(top["conv_in"](x)))
         skip_1 = middle["conv_1"](middle["conv_in"](functional.avg_pool2d(skip_0, 2)))
         x = functional.avg_pool2d(skip_1, 2)
         for name in ("conv_in", "conv_1", "conv_2", "out_conv", "up_conv"):

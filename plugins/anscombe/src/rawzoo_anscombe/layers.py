@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-Activation = Callable[[Tensor], Tensor]
-
-
-def relu(x: Tensor) -> Tensor:
-    return functional.relu(x)
-
-
-def relu6(x: Tensor) -> Tensor:
-    return functional.relu6(x)
-
-
-def leaky_relu(x: Tensor) -> Tensor:
-    return functional.leaky_relu(x, 0.2)
 
 
 class ConvNorm(nn.Conv2d):
@@ -39,6 +23,7 @@ class ConvNorm(nn.Conv2d):
         eps: added to the variance.
         decay: of the running statistics, per step of training.
         scale: whether the normalisation has a factor (gamma) beside its shift.
+        activation: applied at the end, or None.
         depthwise: one kernel for each channel.
     """
 
@@ -52,7 +37,7 @@ class ConvNorm(nn.Conv2d):
         eps: float,
         decay: float,
         scale: bool = True,
-        activation: Activation | None = relu,
+        activation: nn.Module | None,
         depthwise: bool = False,
     ) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=inputs if depthwise else 1, bias=False)
@@ -79,14 +64,13 @@ class ConvNorm(nn.Conv2d):
 
     def _fold(self) -> tuple[Tensor, Tensor]:
         norm = self.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        tensors = [self.weight, norm.bias, norm.running_mean, norm.running_var]
-        if norm.weight is not None:
-            tensors.append(norm.weight)
+        # By way of the dicts, which takes a tenth of the time.
+        tensors = [self._parameters["weight"], *norm._parameters.values(), *norm._buffers.values()]
         # Every way to change a tensor shows in one of these; held below, a tensor's address is not given to another.
-        state = [(t.data_ptr(), t.dtype, 0 if t.is_inference() else t._version) for t in tensors]
+        state = [t if t is None else (t.data_ptr(), t.is_inference() or t._version) for t in tensors]
         if self._folded is None or self._folded[0] != state:
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
             dtype = self.weight.dtype
             exact = torch.promote_types(dtype, torch.float32)
             scale = (norm.running_var.to(exact) + norm.eps).rsqrt()
@@ -94,5 +78,6 @@ class ConvNorm(nn.Conv2d):
                 scale = scale * norm.weight.to(exact)
             bias = norm.bias.to(exact) - norm.running_mean.to(exact) * scale
             weight = self.weight.to(exact) * scale[:, None, None, None]
-            self._folded = state, [t.detach() for t in tensors], weight.to(dtype), bias.to(dtype)
+            held = [t.detach() for t in tensors if t is not None]
+            self._folded = state, held, weight.to(dtype), bias.to(dtype)
         return self._folded[2:]
