@@ -27,29 +27,15 @@ def trained(variables, entries):
     return found
 
 
-@pytest.fixture(scope="session")
-def quick_checksums(tmp_path_factory):
-    """The writer's checksums are bit by bit, which takes minutes for 4 million weights; the reader's own are fast, and
-    the writer's tests compare the two."""
-    import checkpoint_writers
-
-    from rawzoo.zoo.checkpoints.crc32c import crc32c
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(checkpoint_writers, "crc32c", crc32c)
-    yield
-    patch.undo()
-
-
 @pytest.fixture
-def written(golden, tmp_path, quick_checksums):
+def written(golden, tmp_path):
     """A function that writes a checkpoint of some networks' variables."""
 
     def write(variables, *, training=True):
         models = ("isp", "mobilenet_v1_1.0_128", "deeper_mobilenet_v1")
         entries = [entry for model in models for entry in golden.entries(model)]
         return write_tensorflow(
-            tmp_path / "model.ckpt-216759", trained(variables, entries) if training else variables, per_block=64
+            tmp_path / "model.ckpt-216759", trained(variables, entries) if training else variables, checksums=False
         )
 
     return write
