@@ -209,30 +209,30 @@ def test_bare_classifiers_see_the_mosaic_and_the_picture(load):
 
 @pytest.mark.parametrize("cfa", ["BGGR", "GBRG", "GRBG", "RGGB"])
 def test_restored_picture_is_that_of_the_network(load, cfa):
-    """Away from the edges, which the network pads with zeros and the tiles with the mirrored picture."""
+    """Everywhere; but where the mosaic is extended to begin with blue, away from its edges."""
     down, right = signal.to_bggr(cfa)
-    raw = raw_image(140, 170, cfa=cfa, color_matrices=[MATRIX], noise_profile=[(0.01, 0.0004)])
+    raw = raw_image(140, 168, cfa=cfa, color_matrices=[MATRIX], noise_profile=[(0.01, 0.0004)])
     # The brightest cell is in both pictures, so both have the same range.
     raw.data[70:72, 80:82] = BLACK + 1023
     predictor = load("dirty-pixels-isp")
     picture = render(predictor, raw).pixels
-    assert picture.shape == (140, 170, 3)
+    assert picture.shape == (140, 168, 3)
 
     gains = 1 / np.array(NEUTRAL)
-    v = np.clip(signal.balanced(raw, tuple(gains)), 0, min(gains))[down:136, right:168]
+    v = np.clip(signal.balanced(raw, tuple(gains)), 0, min(gains))[down:, right:]
     v = v[: v.shape[0] // 4 * 4, : v.shape[1] // 4 * 4]
     y = nchw(np.repeat(v[None, :, :, None], 3, axis=3))
     network = AnscombeISP()
     network.load_state_dict(predictor.module.state_dict())
-    network.eval()
     noise = [torch.tensor(x * gains)[None].float() for x in (0.01, 0.02)]
     with torch.no_grad():
-        rgb = network((y * bayer_mask(y)).float(), *noise)[0].numpy()
+        rgb = network.eval()((y * bayer_mask(y)).float(), *noise)[0].numpy()
     matrix = camera_to_linear(raw, NEUTRAL, "srgb") / min(gains)
     expected = ops.render(rgb, matrix, tone_table(0.0, Look()), dtype="uint16") / 65535
-    inside = np.s_[32:-32, 32:-32]
+    inside = np.s_[32:-32, 32:-32] if down or right else np.s_[:]
     found = picture[down:, right:][: expected.shape[0], : expected.shape[1]][inside]
-    assert np.abs(found - expected[inside]).max() < 3e-5
+    # The expected picture is rounded to 16 bit.
+    assert np.abs(found - expected[inside]).max() < 2e-5
     assert found.std() > 0.01
 
 

@@ -20,8 +20,8 @@ _MOSAIC = (
 #: Iterations that the network which restores pictures has a card for: the published number and the code's default.
 ISP_ITERATIONS = (1, 4)
 
-# How far a pixel of the output looks, one iteration. By layers: 3 + 2 * 2 + 4 * 4 + 2 * 2 + 2, and what the edges of
-# pooling cells add; measured by the tests.
+# How far a pixel of the output looks in one iteration: 3 + 2 * 2 + 4 * 4 + 2 * 2 + 2 by the layers, and 3 by where in a
+# pooled cell it lies.
 _HALO = 32
 
 
@@ -100,6 +100,7 @@ def _isp(iterations: int) -> rawzoo.ModelCard:
         cfa="bayer",
         period=4,
         halo=_HALO * iterations,
+        border="model",
         dtypes=_DTYPES,
         formats=_FORMATS,
         paper=_PAPER,
