@@ -26,7 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "models.md"
 
 #: Planes of an input tensor that covers the whole picture, and sensor or picture pixels to one of its pixels.
-_PLANES = {"mosaic": (1, 1), "packed": (4, 4), "raw-planes": (4, 4), "srgb": (3, 1), "srgb-255": (3, 1)}
+_PLANES = {
+    "mosaic": (1, 1),
+    "packed": (4, 4),
+    "raw-planes": (4, 4),
+    "raw-sparse": (4, 1),
+    "srgb": (3, 1),
+    "srgb-255": (3, 1),
+}
 
 _HEAD = """# Models
 
