@@ -8,7 +8,8 @@ from torch import nn
 
 from rawzoo.errors import UsageError
 from rawzoo_anscombe.classifiers import ChenUNet, DeeperMobileNetV1, JointNetwork, MobileNetV1
-from rawzoo_anscombe.isp import AnscombeISP, bayer_mask
+from rawzoo_anscombe.isp import AnscombeISP, Restorer, bayer_mask
+from rawzoo_anscombe.plugin import CARDS
 
 
 def assert_close(found, expected, tolerance=1e-5):
@@ -290,3 +291,21 @@ def test_onnx_export(tmp_path):
 
 def test_chen_unet_keeps_the_size():
     assert ChenUNet().eval()(torch.rand(1, 3, 45, 67)).shape == (1, 3, 45, 67)
+
+
+def test_halo_of_the_card():
+    """With weights that let everything through, an output depends on what is 32 pixels away, and on nothing beyond."""
+    network = Restorer().double().eval()
+    for parameter in network.parameters():
+        parameter.data.uniform_(0.05, 0.1)
+    reach = 0
+    for middle in range(80, 84):
+        x = torch.rand(1, 4, 160, 160, dtype=torch.double, requires_grad=True)
+        network(x)[0, :, middle, middle].sum().backward()
+        seen = x.grad.abs().sum((0, 1)).nonzero()
+        reach = max(reach, int((seen - middle).abs().max()))
+    assert reach == 32
+    assert {card.name: card.halo for card in CARDS if card.task == "isp"} == {
+        "dirty-pixels-isp": reach,
+        "dirty-pixels-isp-4": 4 * reach,
+    }

@@ -95,7 +95,7 @@ def _isp(iterations: int) -> rawzoo.ModelCard:
             f"Dirty Pixels' restoration network, {rounds}: a noisy mosaic to a clean picture. {_MOSAIC}, "
             "Anscombe-transformed and brought to 0..1, and the level of the noise as a fourth channel."
         ),
-        input="raw-planes",
+        input="raw-sparse",
         output="srgb",
         cfa="bayer",
         period=4,
