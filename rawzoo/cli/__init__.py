@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rawzoo.cli import demo, develop, doctor, import_, models, plugins, show
+from rawzoo.cli import demo, develop, doctor, import_, models, plugins, show, train
 from rawzoo.errors import RawzooError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("develop")(develop.develop)
 app.command("models")(models.models)
 app.command("show")(show.show)
+app.command("train")(train.train)
 app.command("import")(import_.import_)
 app.command("plugins")(plugins.plugins)
 app.command("doctor")(doctor.doctor)
