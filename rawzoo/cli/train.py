@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +51,6 @@ def train(
         table.add_row("all steps", f"{hours:.1f} h")
         write(table)
         return
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    path = run.train(resolved, resume=resume, progress=sys.stderr.isatty())
-    write(f"weights: {path}")
+    path = run.train(resolved, resume=resume, progress=sys.stderr.isatty(), report=partial(typer.echo, err=True))
+    if run.first_process():
+        write(f"weights: {path}")

@@ -128,7 +128,7 @@ class Recorded:
         target: ``[N, 3, H, W]`` camera RGB without noise and faults, saturated where the sensor is.
         noise: ``[N, C, 2]`` (scale, offset) of ``variance = scale * value + offset`` per channel of the CFA, for
             values of the balanced mosaic.
-        to_srgb: ``[N, 3, 3]`` camera RGB to linear sRGB.
+        to_srgb: ``[N, 3, 3]`` camera RGB to linear sRGB; white stays white.
         cfa: pattern at the top-left of ``mosaic``.
     """
 
@@ -233,8 +233,7 @@ def expose(photographs: Tensor, exposures: Exposures, cfa: str, generator: Gener
     offset = e.offset + e.rows**2 + 1 / (12 * e.levels**2)
     gain = e.gains[:, _color_of_channel(cfa)]
     noise = torch.stack([gain * e.scale[:, None], gain**2 * offset[:, None]], -1) * e.stated[:, None, None]
-    # Matrices of cameras have no fixed scale; these keep white white.
-    return Recorded(mosaic, target, noise, torch.linalg.inv(e.matrix.cpu()).to(device), cfa)
+    return Recorded(mosaic, target, noise, _inverse(e.matrix), cfa)
 
 
 def _with_noise(clean: Tensor, e: Exposures, generator: Generator) -> Tensor:
@@ -253,6 +252,13 @@ def _with_noise(clean: Tensor, e: Exposures, generator: Generator) -> Tensor:
     draw = torch.rand(clean.shape, generator=generator, device=clean.device)
     defects = _per_picture(e.defects)
     return torch.where(draw < defects, draw / defects.clamp_min(1e-12), values)
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Of ``[N, 3, 3]``, by cofactors: torch.linalg.inv would make a GPU wait."""
+    a, b, c = matrix.unbind(1)
+    cofactors = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], 2)
+    return cofactors / (a * cofactors[:, :, 0]).sum(1)[:, None, None]
 
 
 def _per_picture(values: Tensor) -> Tensor:

@@ -193,6 +193,7 @@ class Photographs(TrainingData):
         if validation_limit and len(check) > validation_limit:
             check = [check[i * len(check) // validation_limit] for i in range(validation_limit)]
         self.train, self.check = [large[i] for i in train], [large[i] for i in check]
+        self._crops: dict[int, NDArray[np.uint8]] = {}
         self._photographs = _Cache(memory, lambda i: _photograph(self.train[i]), lambda picture: picture.nbytes)
 
     def __len__(self) -> int:
@@ -212,8 +213,9 @@ class Photographs(TrainingData):
         """Photographs the crops."""
         photographs = synthetic.linear(batch["photograph"])
         exposures = synthetic.random_exposures(len(photographs), self.settings, generator)
-        which = int(torch.randint(len(self.cfas), (1,), generator=generator, device=generator.device))
-        return synthetic.expose(photographs, exposures, self.cfas[which], generator).to_dict()
+        # The seed is random already; drawing a number from a GPU's generator would make it wait.
+        cfa = self.cfas[generator.initial_seed() % len(self.cfas)]
+        return synthetic.expose(photographs, exposures, cfa, generator).to_dict()
 
     @property
     def validation_size(self) -> int:
@@ -222,7 +224,9 @@ class Photographs(TrainingData):
     def validation(self, index: int) -> tuple[str, Batch]:
         """The centre of a photograph, at one of the levels; camera and white balance are drawn once for each file."""
         which, level = divmod(index, len(self.levels))
-        crop = _centre(_photograph(self.check[which]), self.validation_patch)
+        if which not in self._crops:
+            self._crops[which] = _centre(_photograph(self.check[which]), self.validation_patch)
+        crop = self._crops[which]
         generator = Generator().manual_seed(which)
         exposures = synthetic.random_exposures(1, self.settings, generator)
         scale = float(self.levels[level])

@@ -5,17 +5,21 @@ from __future__ import annotations
 import copy
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from rawzoo.errors import UsageError
 from rawzoo.inference.predictor import memory_format
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.training.datasets import Batch, TrainingData, generator_for, loader
 from rawzoo.training.recipe import Recipe
+
+#: What a network gives: a picture, or several of which the last is the picture.
+Output = Tensor | Sequence[Tensor]
 
 
 class TrainingModule(pl.LightningModule):
@@ -40,13 +44,15 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.network = network.train()
         self.inputs, self.data, self.recipe = inputs, data, recipe
+        if hasattr(network, "encoded") and not hasattr(network, "encode"):
+            raise UsageError(f"{type(network).__name__} has a method encoded(x), so it also needs encode(target).")
         self.loss: nn.Module = recipe.part("loss")()
         self._memory_format = memory_format(network)
         network.to(memory_format=self._memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
         if recipe.trainer.average:
             self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self._totals: dict[str, list[float]] = {}
-        self._started = 0.0
+        self._started = self._validating = 0.0
 
     # Data
 
@@ -76,12 +82,13 @@ class TrainingModule(pl.LightningModule):
 
     # Training
 
-    def call(self, network: Callable[..., Tensor], batch: Batch) -> Tensor:
-        """The network's output for a batch."""
+    def call(self, network: Callable[..., Output], batch: Batch) -> Output:
+        """The network's output for a batch, in float32."""
         x, *conditions = (network_input(batch, name) for name in self.inputs)
         names = self.inputs[1:]
         x = x.contiguous(memory_format=self._memory_format) if x.ndim == 4 else x
-        return network(x, **dict(zip(names, conditions, strict=True)))
+        output = network(x, **dict(zip(names, conditions, strict=True)))
+        return output.float() if isinstance(output, Tensor) else [each.float() for each in output]
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss of a finished batch, and the mean absolute difference in the same domain."""
@@ -90,9 +97,8 @@ class TrainingModule(pl.LightningModule):
         output = self.call(network.encoded if encoded else network, batch)
         target: Tensor = network.encode(batch["target"]) if encoded else batch["target"]
         with torch.autocast(self.device.type, enabled=False):
-            output = output.float()
             loss: Tensor = self.loss(output, target)
-            return loss, (output.detach() - target).abs().mean()
+            return loss, (_last(output).detach() - target).abs().mean()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch; Lightning does the rest."""
@@ -104,6 +110,12 @@ class TrainingModule(pl.LightningModule):
         self.log("l1_loss", l1)
         self.log("learning_rate", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        self.log("epoch_duration_s", time.perf_counter() - self._started)
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer and its schedule, which counts steps."""
@@ -135,7 +147,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self._totals = defaultdict(lambda: [0.0, 0.0])
-        self._started = time.perf_counter()
+        self._validating = time.perf_counter()
 
     def validation_step(self, index: int, batch_idx: int) -> dict[str, Any] | None:
         """Metrics of one validation example; gives callbacks the example and the network's output."""
@@ -143,8 +155,9 @@ class TrainingModule(pl.LightningModule):
             return None
         group, batch = self.data.validation(index)
         batch = self.transfer_batch_to_device(batch, self.device, 0)
-        output = self.call(self.judged, batch).float()
-        metrics = {"loss": float(self.loss(output, batch["target"])), **self.data.measure(output, batch)}
+        outputs = self.call(self.judged, batch)
+        output = _last(outputs)
+        metrics = {"loss": float(self.loss(outputs, batch["target"])), **self.data.measure(output, batch)}
         for name, value in metrics.items():
             for key in (f"val_{name}", f"val_{name}_{group}"):
                 total = self._totals[key]
@@ -164,7 +177,11 @@ class TrainingModule(pl.LightningModule):
                     totals[key][1] += count
         means = {key: value / count for key, (value, count) in sorted(totals.items())}
         self.log_dict(means)
-        self.log("val_duration_s", time.perf_counter() - self._started)
+        self.log("val_duration_s", time.perf_counter() - self._validating)
+
+
+def _last(output: Output) -> Tensor:
+    return output if isinstance(output, Tensor) else output[-1]
 
 
 def network_input(batch: Batch, name: str) -> Any:

@@ -13,7 +13,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +22,12 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 import rawzoo
@@ -87,13 +89,16 @@ def _check_cfa(recipe: Recipe, data: TrainingData) -> None:
         raise UsageError(f"model {card.name} takes {card.cfa} mosaics; set data.cfa={card.cfa}.")
 
 
-def train(recipe: Recipe, *, resume: bool = False, progress: bool = True) -> Path:
+def train(
+    recipe: Recipe, *, resume: bool = False, progress: bool = False, report: Callable[[str], None] | None = None
+) -> Path:
     """Train, or go on training, and write the best weights.
 
     Args:
         recipe: what :func:`rawzoo.training.recipe.read` gave.
         resume: go on from the last checkpoint in ``recipe.output``; start where there is none.
-        progress: show a progress bar.
+        progress: show a progress bar on standard error.
+        report: gets a sentence after each validation.
 
     Returns:
         The safetensors file.
@@ -112,13 +117,21 @@ def train(recipe: Recipe, *, resume: bool = False, progress: bool = True) -> Pat
     if recipe.trainer.compile:
         module.network.compile()
     start = last if resume and last.exists() else None
+    reached = _reached(start)
+    if reached >= recipe.trainer.steps:
+        return folder / "weights.safetensors"
     with _quiet():
-        trainer = _trainer(recipe, folder, progress, _reached(start))
+        trainer = _trainer(recipe, folder, reached, progress, report or _log.info)
         try:
             trainer.fit(module, ckpt_path=start, weights_only=True)
         except SystemExit as error:  # how Lightning ends after Ctrl-C
             raise RawzooError(f"interrupted after {trainer.global_step} steps; go on with --resume.") from error
     return folder / "weights.safetensors"
+
+
+def first_process() -> bool:
+    """Whether this is the one of a run's processes that writes and prints."""
+    return rank_zero_only(lambda: True)() is True
 
 
 def _reached(checkpoint: Path | None) -> int:
@@ -169,11 +182,11 @@ def _prepare(folder: Path, recipe: Recipe, resume: bool) -> None:
         path.write_text(recipe.to_yaml(), encoding="utf-8")
 
 
-def _trainer(recipe: Recipe, folder: Path, progress: bool, reached: int) -> pl.Trainer:
+def _trainer(recipe: Recipe, folder: Path, reached: int, progress: bool, report: Callable[[str], None]) -> pl.Trainer:
     t = recipe.trainer
-    callbacks: list[Callback] = [_Keeper(folder, recipe)]
+    callbacks: list[Callback] = [_Keeper(folder, recipe, report)]
     if progress:
-        callbacks.append(RichProgressBar())
+        callbacks.append(_Bar(t.log_every))
     return pl.Trainer(
         accelerator=t.accelerator,
         devices=t.devices,
@@ -189,7 +202,7 @@ def _trainer(recipe: Recipe, folder: Path, progress: bool, reached: int) -> pl.T
         num_sanity_val_steps=0,
         log_every_n_steps=t.log_every,
         use_distributed_sampler=False,
-        enable_progress_bar=progress,
+        enable_progress_bar=False,  # Lightning's counts epochs, which here only lead to checkpoints
         enable_model_summary=False,
         enable_checkpointing=False,  # ours renames into place, on whatever disk the folder is
         logger=_loggers(recipe, folder, reached),
@@ -278,8 +291,8 @@ class JsonLines(Logger):
 class _Keeper(Callback):
     """Writes checkpoints, the best weights and pictures; keeps the best metric over a resume."""
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self._folder, self._recipe = folder, recipe
+    def __init__(self, folder: Path, recipe: Recipe, report: Callable[[str], None]) -> None:
+        self._folder, self._recipe, self._report = folder, recipe, report
         self._best: float | None = None
         self._improved = False
         self._pictures: list[list[Tensor]] = []
@@ -346,7 +359,7 @@ class _Keeper(Callback):
             self._best is None or (value < self._best if "loss" in monitor else value > self._best)
         )
         if trainer.is_global_zero:
-            _log.info("step %d: %s %.4f%s", trainer.global_step, monitor, value, ", the best so far" if better else "")
+            self._report(f"step {trainer.global_step}: {monitor} {value:.4f}" + (", the best so far" if better else ""))
         if better:
             self._best, self._improved = value, True
             assert isinstance(pl_module, TrainingModule)
@@ -362,6 +375,39 @@ class _Keeper(Callback):
             trainer.save_checkpoint(aside, weights_only=False)
             if trainer.is_global_zero:
                 os.replace(aside, self._folder / name)
+
+
+class _Bar(Callback):
+    """One progress bar over all steps, of the first process."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._bars = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+        )
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._bars.disable = not trainer.is_global_zero
+        self._bars.start()
+        self._task = self._bars.add_task("", total=trainer.max_steps, completed=trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step % self._every == 0:
+            self._bars.update(self._task, completed=step, description=f"loss {float(outputs['loss']):.4g}")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._bars.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._bars.stop()
 
 
 def write_weights(path: Path, module: TrainingModule, step: int, metrics: dict[str, float]) -> None:
