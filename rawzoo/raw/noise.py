@@ -48,8 +48,8 @@ class Sensors:
     """
 
     scale_per_iso: tuple[float, float] = (6e-8, 5.5e-6)
-    read_electrons: tuple[float, float] = (1.07, 0.38)
-    floor_electrons: tuple[float, float] = (3.8, 0.63)
+    read_electrons: tuple[float, float] = (1.1, 0.37)
+    floor_electrons: tuple[float, float] = (3.7, 0.8)
     row_share: tuple[float, float] = (0.06, 0.16)
     iso: tuple[float, float] = (50.0, 204800.0)
     max_scale: float = 0.05
@@ -62,7 +62,7 @@ FULL_FRAME_SCALE = 1.6e-7
 
 
 def profile_at_iso(
-    iso: float, scale_per_iso: float = FULL_FRAME_SCALE, read_electrons: float = 1.07, floor_electrons: float = 3.8
+    iso: float, scale_per_iso: float = FULL_FRAME_SCALE, read_electrons: float = 1.1, floor_electrons: float = 3.7
 ) -> tuple[float, float]:
     """(scale, offset) of a sensor at an ISO setting: ``scale`` is proportional to ISO, and a pixel is read with
 

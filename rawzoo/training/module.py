@@ -128,7 +128,7 @@ class TrainingModule(pl.LightningModule):
         """A step, and the moving average after it: before anything can write a checkpoint."""
         super().optimizer_step(*args, **kwargs)
         if self.recipe.trainer.average:
-            step = self.global_step
+            step = self.global_step + 1  # this one is counted later
             # Early on the average is over fewer steps, or it would remember the random weights.
             decay = min(self.recipe.trainer.average, (1 + step) / (10 + step))
             with torch.no_grad():

@@ -49,6 +49,8 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+_DEFAULTS = {"loss": "l1", "optimizer": "adamw", "schedule": "cosine"}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -138,9 +140,9 @@ class Recipe:
 
     model: Model
     data: Part
-    loss: Part = field(default_factory=lambda: Part("l1"))
-    optimizer: Part = field(default_factory=lambda: Part("adamw"))
-    schedule: Part = field(default_factory=lambda: Part("cosine"))
+    loss: Part = field(default_factory=lambda: Part(_DEFAULTS["loss"]))
+    optimizer: Part = field(default_factory=lambda: Part(_DEFAULTS["optimizer"]))
+    schedule: Part = field(default_factory=lambda: Part(_DEFAULTS["schedule"]))
     trainer: Trainer = field(default_factory=Trainer)
     output: str = ""
 
@@ -197,7 +199,12 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def from_dict(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """A recipe of what YAML holds; raises as :func:`read`, naming ``where``."""
-    recipe: Recipe = _build(Recipe, values, where, "")
+    # A section that only has options is for what it names by default.
+    named = {
+        key: {"name": _DEFAULTS[key], **value} if key in _DEFAULTS and isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
+    recipe: Recipe = _build(Recipe, named, where, "")
     _check(recipe, where)
     return recipe
 
@@ -286,28 +293,31 @@ def _build(kind: Any, values: Any, where: str, path: str) -> Any:
 def _value(kind: Any, value: Any, where: str, path: str) -> Any:
     if is_dataclass(kind):
         return _build(kind, value, where, path)
-    wrong = f"{where}: {path} must be {{}}, not {value!r}."
+
+    def wrong(kind: str) -> UsageError:
+        return UsageError(f"{where}: {path} must be {kind}, not {value!r}.")
+
     if kind is bool:
         if not isinstance(value, bool):
-            raise UsageError(wrong.format("true or false"))
+            raise wrong("true or false")
     elif kind in (int, float):
         if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
-            raise UsageError(wrong.format("a whole number" if kind is int else "a number"))
+            raise wrong("a whole number" if kind is int else "a number")
         return kind(value)
     elif kind is str:
         if not isinstance(value, str):
-            raise UsageError(wrong.format("text"))
+            raise wrong("text")
     elif kind == tuple[str, ...]:
         if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
-            raise UsageError(wrong.format("a list of texts"))
+            raise wrong("a list of texts")
         return tuple(value)
     elif kind in (tuple[float, float], tuple[int, int]):
         number = (int, float) if kind == tuple[float, float] else int
         if not isinstance(value, Sequence) or len(value) != 2 or not all(isinstance(v, number) for v in value):
-            raise UsageError(wrong.format("two numbers"))
+            raise wrong("two numbers")
         return tuple(value)
     elif not isinstance(value, Mapping):
-        raise UsageError(wrong.format("keys and values"))
+        raise wrong("keys and values")
     return value
 
 

@@ -228,8 +228,9 @@ def _loggers(recipe: Recipe, folder: Path, reached: int) -> list[Logger]:
                 f"trainer.loggers: {name} is not installed ({error}); pip install 'rawzoo[train]', or leave it out."
             ) from error
     parameters = {key: value for key, value in _flat(recipe.to_dict()).items() if value not in ("", [], {})}
-    for logger in loggers[1:]:
-        logger.log_hyperparams(parameters)
+    if not reached:  # MLflow does not let them change
+        for logger in loggers[1:]:
+            logger.log_hyperparams(parameters)
     return loggers
 
 
@@ -308,6 +309,12 @@ class _Keeper(Callback):
         t = self._recipe.trainer
         if trainer.global_step + t.checkpoint_every >= t.steps:
             trainer.check_val_every_n_epoch = 1
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Lightning's count for the loggers is one too many after some resumptions (2.6).
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
