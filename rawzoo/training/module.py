@@ -78,7 +78,13 @@ class TrainingModule(pl.LightningModule):
     def prepared(self, batch: Batch) -> Batch:
         """A batch from the loader, finished on its device."""
         number = batch.pop("number")
-        return self.data.finish(batch, generator_for(self.recipe.trainer.seed, number, self.global_rank, self.device))
+        generator = generator_for(self.recipe.trainer.seed, number, self.global_rank, self.device)
+        with self.full_precision():
+            return self.data.finish(batch, generator)
+
+    def full_precision(self) -> Any:
+        """Where data are made and judged: mixed precision is for the network only."""
+        return torch.autocast(self.device.type, enabled=False)
 
     # Training
 
@@ -96,7 +102,7 @@ class TrainingModule(pl.LightningModule):
         encoded = hasattr(network, "encoded")
         output = self.call(network.encoded if encoded else network, batch)
         target: Tensor = network.encode(batch["target"]) if encoded else batch["target"]
-        with torch.autocast(self.device.type, enabled=False):
+        with self.full_precision():
             loss: Tensor = self.loss(output, target)
             return loss, (_last(output).detach() - target).abs().mean()
 
@@ -153,11 +159,13 @@ class TrainingModule(pl.LightningModule):
         """Metrics of one validation example; gives callbacks the example and the network's output."""
         if index < 0:
             return None
-        group, batch = self.data.validation(index)
+        with self.full_precision():
+            group, batch = self.data.validation(index)
         batch = self.transfer_batch_to_device(batch, self.device, 0)
         outputs = self.call(self.judged, batch)
         output = _last(outputs)
-        metrics = {"loss": float(self.loss(outputs, batch["target"])), **self.data.measure(output, batch)}
+        with self.full_precision():
+            metrics = {"loss": float(self.loss(outputs, batch["target"])), **self.data.measure(output, batch)}
         for name, value in metrics.items():
             for key in (f"val_{name}", f"val_{name}_{group}"):
                 total = self._totals[key]

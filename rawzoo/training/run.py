@@ -343,7 +343,8 @@ class _Keeper(Callback):
             return
         wanted = {i * pl_module.data.validation_size // count for i in range(count)}
         if any(outputs["index"] <= i < outputs["index"] + trainer.world_size for i in wanted):
-            self._pictures.append(pl_module.data.pictures(outputs["output"], outputs["batch"]))
+            with pl_module.full_precision():
+                self._pictures.append(pl_module.data.pictures(outputs["output"], outputs["batch"]))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._pictures:

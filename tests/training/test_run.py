@@ -262,6 +262,24 @@ def test_mixed_precision_and_clipping(tmp_path):
     assert len(norms) == 4
 
 
+def test_mixed_precision_is_for_the_network_only(photos, tmp_path):
+    targets, checks = {}, {}
+    for precision in ("32-true", "bf16-mixed"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        module = run.build(recipes.from_dict(values(photos, folder, precision=precision, steps=2)))
+        seen = targets.setdefault(precision, [])
+        module.loss.register_forward_hook(lambda loss, inputs, y, seen=seen: seen.append(inputs[1].clone()))
+        run._trainer(module.recipe, folder, 0, False, print).fit(module)
+        checks[precision] = curve(folder)[-1]["val_psnr"]
+    assert len(targets["32-true"]) > 2
+    for full, mixed in zip(*targets.values(), strict=True):
+        assert full.dtype == mixed.dtype == torch.float32
+        assert torch.equal(full, mixed)
+    assert checks["32-true"] != checks["bf16-mixed"] == pytest.approx(checks["32-true"], abs=1)
+    assert (folder / "samples").exists()
+
+
 def test_a_network_is_judged_in_its_own_domain(photos, tmp_path):
     content = values(photos, tmp_path / "r")
     content["model"]["architecture"] = "toy_training:Rooted"
