@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from rawzoo import ops
+from rawzoo import metrics, ops
 from rawzoo.errors import RawzooError, UsageError
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw import color, noise, synthetic
@@ -65,8 +65,8 @@ class TrainingData(ABC):
         """A validation example as a finished batch of one on the CPU, and the group its metrics are averaged in."""
 
     def measure(self, prediction: Tensor, batch: Batch) -> dict[str, float]:
-        """Metrics of a validation example, larger is better: PSNR in dB, linear and of square roots, of values clipped
-        to 0..1 and without a border of 8 pixels, which no network can do well at."""
+        """Metrics of a validation example, larger is better: PSNR in dB, linear and of square roots, and SSIM of square
+        roots, of values clipped to 0..1 and without a border of 8 pixels, which no network can do well at."""
         return picture_metrics(prediction, batch["target"])
 
     def pictures(self, prediction: Tensor, batch: Batch) -> list[Tensor]:
@@ -80,15 +80,16 @@ class TrainingData(ABC):
 
 
 def picture_metrics(prediction: Tensor, target: Tensor, border: int = 8) -> dict[str, float]:
-    """``psnr`` and ``psnr_sqrt`` of two pictures ``[1, C, H, W]``; see :meth:`TrainingData.measure`."""
+    """``psnr``, ``psnr_sqrt`` and ``ssim_sqrt`` of two pictures ``[1, C, H, W]``; see :meth:`TrainingData.measure`."""
     edge = border if min(target.shape[-2:]) > 4 * border else 0
-    inner = (..., slice(edge, target.shape[-2] - edge), slice(edge, target.shape[-1] - edge))
-    p, t = (x[inner].detach().double().clamp(0, 1) for x in (prediction, target))
-
-    def psnr(a: Tensor, b: Tensor) -> float:
-        return float(-10 * torch.log10((a - b).square().mean().clamp_min(1e-10)))
-
-    return {"psnr": psnr(p, t), "psnr_sqrt": psnr(p.sqrt(), t.sqrt())}
+    inner = (0, ..., slice(edge, target.shape[-2] - edge), slice(edge, target.shape[-1] - edge))
+    p, t = (x[inner].detach().float().clamp(0, 1).movedim(0, -1).cpu().numpy() for x in (prediction, target))
+    roots = np.sqrt(p), np.sqrt(t)
+    found = {"psnr": metrics.psnr(p, t), "psnr_sqrt": metrics.psnr(*roots)}
+    if min(p.shape[:2]) >= 11:  # SSIM's window
+        found["ssim_sqrt"] = metrics.ssim(*roots)
+    # Equal pictures have no finite PSNR, and a mean needs one.
+    return {name: min(value, 100.0) for name, value in found.items()}
 
 
 def files_in(folders: Sequence[str], suffixes: Sequence[str]) -> list[Path]:

@@ -36,6 +36,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "l1": "rawzoo.training.losses:L1",
         "l2": "rawzoo.training.losses:L2",
         "charbonnier": "rawzoo.training.losses:Charbonnier",
+        "ms-ssim": "rawzoo.training.losses:MSSSIM",
     },
     "optimizer": {
         "adam": "torch.optim:Adam",

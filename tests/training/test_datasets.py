@@ -87,7 +87,7 @@ def test_validation_is_always_the_same(photos):
 
 
 def test_psnr_is_that_of_scikit_image():
-    from skimage.metrics import peak_signal_noise_ratio
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 3, 40, 50))
@@ -96,6 +96,14 @@ def test_psnr_is_that_of_scikit_image():
     assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(b[inner], a[inner], data_range=1))
     expected = peak_signal_noise_ratio(np.sqrt(b[inner]), np.sqrt(a[inner]), data_range=1)
     assert found["psnr_sqrt"] == pytest.approx(expected)
+    expected = structural_similarity(
+        *(np.sqrt(x[inner]) for x in (a, b)),
+        data_range=1,
+        channel_axis=0,
+        gaussian_weights=True,
+        use_sample_covariance=False,
+    )
+    assert found["ssim_sqrt"] == pytest.approx(expected, abs=1e-2)  # which also counts where the window hangs over
 
 
 def test_the_split_is_by_name():

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from rawzoo import metrics
 from rawzoo.errors import UsageError
 from rawzoo.training import losses, schedules
 
@@ -31,6 +33,33 @@ def test_the_root_has_a_slope_everywhere():
     y.sum().backward()
     assert torch.isfinite(x.grad).all()
     assert torch.autograd.gradcheck(losses.signed_sqrt, x[[0, 1, 3, 4]].detach().requires_grad_())
+
+
+def test_ms_ssim_is_that_of_the_golden_values_and_of_the_metric(shared):
+    golden = np.load(shared / "specs" / "naf" / "golden" / "losses.npz")
+    p, t = (torch.from_numpy(golden[f"{name}_u8"]).double() / 255 for name in ("pred", "target"))
+    assert float(1 - losses.MSSSIM()(p, t)) == pytest.approx(0.9046941, abs=2e-6)
+    found = metrics.ms_ssim(p[0].movedim(0, -1).numpy(), t[0].movedim(0, -1).numpy())
+    assert float(1 - losses.MSSSIM()(p, t)) == pytest.approx(found, abs=1e-6)
+
+
+def test_ms_ssim_is_that_of_the_metric_on_noise_and_leads_to_the_target():
+    g = torch.Generator().manual_seed(0)
+    t = torch.rand(2, 3, 24, 24, generator=g).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    p = (t + 0.1 * torch.randn(t.shape, generator=g)).requires_grad_()
+    loss = losses.MSSSIM()(p, t)
+    expected = metrics.ms_ssim(p.detach().movedim(1, -1).numpy(), t.movedim(1, -1).numpy())
+    assert float(1 - loss) == pytest.approx(expected, abs=1e-5)
+    loss.backward()
+    assert torch.isfinite(p.grad).all()
+    assert losses.MSSSIM()(p - 100 * p.grad, t) < loss
+    assert losses.MSSSIM()(t, t) == pytest.approx(0, abs=1e-6)
+    # Its opposite has terms below 0, whose roots must not become NaN.
+    opposite = (1 - t).requires_grad_()
+    losses.MSSSIM()(opposite, t).backward()
+    assert torch.isfinite(opposite.grad).all()
+    with pytest.raises(UsageError, match="at least 176 pixels"):
+        losses.MSSSIM()(P, T)
 
 
 def test_schedules():
