@@ -124,9 +124,8 @@ class MSSSIM(nn.Module):
 
     def _terms(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """SSIM and its contrast term, each ``[N, C]``."""
-        channels = x.shape[1]
-        stack = self._blurred(torch.cat([x, y, x * x, y * y, x * y], 1)).unflatten(1, (5, channels))
-        mean_x, mean_y, xx, yy, xy = stack.unbind(1)
+        moments = self._blurred(torch.cat([x, y, x * x, y * y, x * y], 1))
+        mean_x, mean_y, xx, yy, xy = moments.chunk(5, 1)
         variance = xx - mean_x**2 + yy - mean_y**2
         contrast = (2 * (xy - mean_x * mean_y) + 0.03**2) / (variance + 0.03**2)
         luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)

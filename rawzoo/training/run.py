@@ -23,7 +23,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from rich.console import Console
@@ -218,8 +218,6 @@ def _loggers(recipe: Recipe, folder: Path, reached: int) -> list[Logger]:
     for name in recipe.trainer.loggers:
         try:
             if name == "tensorboard":
-                from lightning.pytorch.loggers import TensorBoardLogger
-
                 loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", purge_step=reached))
             else:
                 loggers.append(_mlflow(recipe, folder))
@@ -235,13 +233,16 @@ def _loggers(recipe: Recipe, folder: Path, reached: int) -> list[Logger]:
 
 
 def _mlflow(recipe: Recipe, folder: Path) -> Logger:
-    from lightning.pytorch.loggers import MLFlowLogger
-
-    uri = recipe.trainer.mlflow_uri or f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
+    beside = folder.resolve().parent
+    uri, artifacts = recipe.trainer.mlflow_uri, None
+    if not uri:  # a server has its own place for pictures and weights
+        uri, artifacts = f"sqlite:///{beside / 'mlflow.db'}", str(beside / "mlflow-artifacts")
     # The id of MLflow's run lies in the folder, so that a resumed run goes on in it.
     kept = folder / "mlflow-run"
     run = kept.read_text().strip() if kept.exists() else None
-    logger = MLFlowLogger(recipe.trainer.experiment, folder.name, tracking_uri=uri, run_id=run)
+    logger = MLFlowLogger(
+        recipe.trainer.experiment, folder.name, tracking_uri=uri, run_id=run, artifact_location=artifacts
+    )
 
     @rank_zero_only
     def keep() -> None:
@@ -384,6 +385,12 @@ class _Keeper(Callback):
             if trainer.is_global_zero:
                 os.replace(aside, self._folder / name)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if trainer.is_global_zero and isinstance(logger, MLFlowLogger):
+                for name in ("recipe.yaml", "weights.safetensors"):
+                    logger.experiment.log_artifact(logger.run_id, str(self._folder / name))
+
 
 class _Bar(Callback):
     """One progress bar over all steps, of the first process."""
@@ -452,8 +459,6 @@ def _sheet(rows: list[list[Tensor]]) -> np.ndarray:
 
 
 def _log_picture(loggers: list[Logger], picture: np.ndarray, path: Path, step: int) -> None:
-    from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
-
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_image("input, output, target", picture, step, dataformats="HWC")

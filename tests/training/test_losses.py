@@ -49,7 +49,7 @@ def test_ms_ssim_is_that_of_the_metric_on_noise_and_leads_to_the_target():
     p = (t + 0.1 * torch.randn(t.shape, generator=g)).requires_grad_()
     loss = losses.MSSSIM()(p, t)
     expected = metrics.ms_ssim(p.detach().movedim(1, -1).numpy(), t.movedim(1, -1).numpy())
-    assert float(1 - loss) == pytest.approx(expected, abs=1e-5)
+    assert 1 - loss.item() == pytest.approx(expected, abs=1e-5)
     loss.backward()
     assert torch.isfinite(p.grad).all()
     assert losses.MSSSIM()(p - 100 * p.grad, t) < loss

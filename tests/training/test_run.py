@@ -408,8 +408,9 @@ def test_tensorboard_gets_metrics_and_pictures(tmp_path):
     assert events.Tags()["images"] == ["input, output, target"]
 
 
-def test_mlflow_gets_the_recipe_metrics_and_pictures(tmp_path):
+def test_mlflow_gets_the_recipe_metrics_and_pictures(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
     content = lines(tmp_path / "r", loggers=["mlflow"], steps=4, experiment="toys")
     train(content)
     content["trainer"]["steps"] = 6
@@ -420,5 +421,7 @@ def test_mlflow_gets_the_recipe_metrics_and_pictures(tmp_path):
     assert found.data.params["data.name"] == "toy_training:Lines"
     assert {"train_loss", "l1_loss", "learning_rate", "val_loss_line1", "epoch_duration_s"} <= set(found.data.metrics)
     assert len(client.get_metric_history(found.info.run_id, "train_loss")) == 6
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mlflow-artifacts", "mlflow.db", "r"]
+    assert {"recipe.yaml", "weights.safetensors"} <= {a.path for a in client.list_artifacts(found.info.run_id)}
     names = [each.path for each in client.list_artifacts(found.info.run_id, "samples")]
     assert names == ["samples/step-0000004.png", "samples/step-0000006.png"]
