@@ -30,8 +30,8 @@ def train(
     """
     from rawzoo.training.recipe import read
 
-    resolved = read(recipe, overrides or [])
     try:
+        resolved = read(recipe, overrides or [])
         from rawzoo.training import run
     except ModuleNotFoundError as error:
         raise UsageError(f"training needs {error.name}; pip install 'rawzoo[train]'.") from error

@@ -1,7 +1,9 @@
 """Training: a recipe (YAML) names a model, data, a loss and a schedule; PyTorch Lightning does the loop.
 
-:mod:`~rawzoo.training.recipe` reads and checks recipes, :mod:`~rawzoo.training.datasets` and
-:mod:`~rawzoo.training.losses` hold what a recipe can name, :mod:`~rawzoo.training.module` is one training step and
-one validation, :mod:`~rawzoo.training.run` puts them together. Needs ``pip install rawzoo[train]``; only
-``run`` and ``module`` import Lightning.
+* :mod:`~rawzoo.training.recipe` reads and checks recipes;
+* :mod:`~rawzoo.training.datasets`, :mod:`~rawzoo.training.losses`, :mod:`~rawzoo.training.schedules`: what they can name;
+* :mod:`~rawzoo.training.module` is one step of training and one of validation;
+* :mod:`~rawzoo.training.run` puts all of it together.
+
+Needs ``pip install rawzoo[train]``. docs/training.md says how to use it.
 """

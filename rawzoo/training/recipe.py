@@ -1,4 +1,4 @@
-"""Recipes: what is trained, on what, and how. Imports no torch.
+"""Recipes: what is trained, on what, and how. Importing this imports no torch.
 
 A recipe is a YAML file with the sections of :class:`Recipe`. ``data``, ``loss``, ``optimizer`` and ``schedule`` name
 something by a short name or a dotted path ``package.module:attribute``; the other keys of the section are its keyword
