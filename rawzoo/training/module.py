@@ -37,15 +37,20 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         network, data, recipe: as given.
-        average: the moving average of the network; the network itself where there is none.
+        average: the moving average of the network, where the recipe asks for one.
     """
 
     def __init__(self, network: nn.Module, inputs: tuple[str, ...], data: TrainingData, recipe: Recipe) -> None:
         super().__init__()
         self.network = network.train()
         self.inputs, self.data, self.recipe = inputs, data, recipe
-        if hasattr(network, "encoded") and not hasattr(network, "encode"):
+        self._encoded: Callable[..., Output] | None = getattr(network, "encoded", None)
+        if self._encoded is not None and not hasattr(network, "encode"):
             raise UsageError(f"{type(network).__name__} has a method encoded(x), so it also needs encode(target).")
+        if recipe.trainer.compile and self._encoded is not None:
+            self._encoded = torch.compile(self._encoded)
+        elif recipe.trainer.compile:
+            network.compile()
         self.loss: nn.Module = recipe.part("loss")()
         self._memory_format = memory_format(network)
         network.to(memory_format=self._memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -99,9 +104,8 @@ class TrainingModule(pl.LightningModule):
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss of a finished batch, and the mean absolute difference in the same domain."""
         network: Any = self.network
-        encoded = hasattr(network, "encoded")
-        output = self.call(network.encoded if encoded else network, batch)
-        target: Tensor = network.encode(batch["target"]) if encoded else batch["target"]
+        output = self.call(self._encoded or network, batch)
+        target: Tensor = network.encode(batch["target"]) if self._encoded else batch["target"]
         with self.full_precision():
             loss: Tensor = self.loss(output, target)
             return loss, (_last(output).detach() - target).abs().mean()
@@ -196,9 +200,11 @@ def network_input(batch: Batch, name: str) -> Any:
     """What a network is called with under ``name``: an entry of the batch, or ``packed``, made of its mosaic.
 
     Raises:
-        KeyError: the batch has no such entry.
+        UsageError: the batch has no such entry.
     """
-    if name == "packed" and name not in batch:
+    if name == "packed" and "mosaic" in batch:
         order = torch.from_numpy(cfa_patterns.channel_tile(batch["cfa"]).ravel().argsort())
         return nn.functional.pixel_unshuffle(batch["mosaic"], 2)[:, order.to(batch["mosaic"].device)]
+    if name not in batch:
+        raise UsageError(f"model.inputs: the data have no {name!r}; they have {', '.join(sorted(batch))}.")
     return batch[name]

@@ -114,8 +114,6 @@ def train(
     if recipe.trainer.threads:
         torch.set_num_threads(recipe.trainer.threads)
     module = build(recipe)
-    if recipe.trainer.compile:
-        module.network.compile()
     start = last if resume and last.exists() else None
     reached = _reached(start)
     if reached >= recipe.trainer.steps:
@@ -131,7 +129,7 @@ def train(
 
 def first_process() -> bool:
     """Whether this is the one of a run's processes that writes and prints."""
-    return rank_zero_only(lambda: True)() is True
+    return bool(rank_zero_only(lambda: True)())
 
 
 def _reached(checkpoint: Path | None) -> int:
@@ -500,8 +498,6 @@ def try_step(recipe: Recipe) -> Trial:
     cuda = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     module.to(device)
-    if trainer.compile:
-        module.network.compile()
     optimizer = recipe.part("optimizer")(module.network.parameters())
     share = max(trainer.batch // (trainer.devices * trainer.nodes), 1)
     batches = loader(module.data, range(1), batch=share, seed=trainer.seed).dataset

@@ -318,6 +318,13 @@ def test_a_metric_that_does_not_exist_is_named(tmp_path):
         train(lines(tmp_path / "r", monitor="val_ssim"))
 
 
+def test_what_data_and_network_do_not_share_is_named(tmp_path):
+    content = lines(tmp_path / "r")
+    content["model"]["inputs"] = ["mosaik"]
+    with pytest.raises(UsageError, match="the data have no 'mosaik'; they have index, mosaic, target"):
+        train(content)
+
+
 def test_nothing_to_train_is_said(tmp_path):
     content = lines(tmp_path / "r")
     content["model"] = {"name": "malvar"}
