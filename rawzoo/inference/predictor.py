@@ -76,7 +76,7 @@ class Predictor:
             raise UsageError(f"tile must be at least 1 pixel, not {tile}.")
         self.tile = tile
         self.module = module.to(self.device, self.dtype).eval()
-        self._memory_format = _memory_format(module)
+        self._memory_format = memory_format(module)
         self.module.to(memory_format=self._memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
 
     def __call__(self, x: Tensor, *, cfa: str | None = None, progress: Progress | None = None) -> Tensor:
@@ -288,7 +288,7 @@ def _dtype(card: ModelCard, dtype: str | torch.dtype | None) -> torch.dtype:
     return found
 
 
-def _memory_format(module: nn.Module) -> torch.memory_format:
+def memory_format(module: nn.Module) -> torch.memory_format:
     """Channels-last for convolutional networks, where it takes half the time (measured on a CPU); torch's instance
     normalisation is slower in it."""
     axes = {parameter.ndim for parameter in module.parameters()}
