@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rawzoo import ops
 from rawzoo.errors import UsageError
 from rawzoo.raw import cfa as cfa_patterns
-from rawzoo.raw import color
+from rawzoo.raw import color, noise
 from rawzoo.raw.image import Box, RawImage
 
 if TYPE_CHECKING:
@@ -191,7 +191,9 @@ def camera_rgb_rows(
         pattern = cfa_patterns.shift(cfa, start, 0)
         return ops.white_balance(mosaic[start:stop], pattern, raw.black_level, raw.white_level, gains, clip)
 
-    for start, stop, rows in demosaic.stream(predictor, source, raw.height, raw.width, cfa, progress=progress):
+    profile = None if raw.noise_profile is None else noise.balanced(raw.noise_profile, gains, cfa)
+    finished = demosaic.stream(predictor, source, raw.height, raw.width, cfa, noise=profile, progress=progress)
+    for start, stop, rows in finished:
         yield start, stop, rows.numpy()
 
 
@@ -214,10 +216,10 @@ def demosaiced(
         values = np.moveaxis(rows, 0, 2) * scale + np.float32(black + 0.5)
         data[start:stop] = np.clip(values, 0.0, white)
     whole = Box(0, 0, raw.height, raw.width)
-    noise = raw.noise_profile if raw.noise_profile is None or len(raw.noise_profile) == 1 else None
+    profile = raw.noise_profile if raw.noise_profile is None or len(raw.noise_profile) == 1 else None
     return replace(
         raw, data=data, kind="linear", cfa=None, black_level=(black,) * 3, white_level=(white,) * 3, active_area=whole,
-        noise_profile=noise,
+        noise_profile=profile,
     )  # fmt: skip
 
 

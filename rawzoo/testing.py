@@ -14,7 +14,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -149,8 +149,10 @@ def _size(card: ModelCard, cfa: str | None) -> tuple[int, int]:
 
 
 def _run(predictor: Predictor, x: Tensor, cfa: str | None) -> Tensor:
+    channels = 3 if len(cfa or predictor.card.cfa) == 36 else 4
+    conditions: dict[str, Any] = {"noise": [[1e-3, 1e-5]] * channels} if "noise" in predictor.card.conditioning else {}
     try:
-        return predictor(x, cfa=cfa)
+        return predictor(x, cfa=cfa, **conditions)
     except RawzooError as error:
         raise AssertionError(
             f"{error} Check card.scale, and that card.period is the product of all strides."

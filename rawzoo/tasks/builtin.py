@@ -35,6 +35,11 @@ DEMOSAIC = Task(
             "The module is called as module(x, cfa=pattern): the CFA pattern at the top-left of x, 4 or 36 letters. "
             "Every tile starts on a multiple of the CFA period, so the pattern is the same for all of them."
         ),
+        "noise": (
+            "The module is called as module(x, noise=n), n [N, C, 2] float32: a and b of each channel of the CFA "
+            "(Bayer R, Gr, Gb, B; X-Trans R, G, B). Noise of a clean value x of the input has variance a x + b; zeros "
+            "mean none. The same for all tiles of a picture."
+        ),
     },
 )
 

@@ -108,6 +108,9 @@ def test_the_wheels_in_a_fresh_environment(environment):
         "markesteijn",
         "markesteijn-1",
         "menon",
+        "naf-base",
+        "naf-small",
+        "naf-tiny",
         "packed-bilinear",
         "rcd",
     ]
