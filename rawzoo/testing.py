@@ -32,7 +32,7 @@ from rawzoo.zoo import registry
 from rawzoo.zoo.card import ModelCard, problems
 
 #: Tasks whose models make pictures of pictures, so that size, tiles and grid can be judged without an adapter.
-_PICTURE_TASKS = ("demosaic", "super-resolution")
+_PICTURE_TASKS = ("demosaic", "super-resolution", "restore")
 _CHANNELS = {"mosaic": 1, "packed": 4, "camera-rgb": 3, "srgb": 3, "srgb-255": 3}
 _WHITE = {"srgb-255": 255.0}
 
@@ -82,7 +82,7 @@ def assert_model_contract(name: str, *, weights: str | Path | None = None, devic
     grid change nothing, for every CFA phase the card takes (skipped for global context); the weights survive a way
     through safetensors; a dtype the card does not list is refused.
 
-    Models of other tasks than ``demosaic`` and ``super-resolution`` are judged by what their adapter makes of raw
+    Models of other tasks, and those with an adapter, are judged by what the adapter makes of raw
     images, of each CFA phase the card takes, or of pictures, noise, black and white: finite, the same twice, near the
     same in every dtype, and what the task promises (``isp``: a picture of the mosaic's size; ``classify``:
     probabilities of named labels; ``quality``: a distribution of rising scores). Of task ``white-balance``: a
@@ -109,7 +109,7 @@ def assert_model_contract(name: str, *, weights: str | Path | None = None, devic
         raise AssertionError(f"{error} For this test, write_random_weights makes some.") from error
     if card.task == white_balance.TASK:
         _check_white_balance(predictor, [load(), *(load(dtype=other) for other in card.dtypes)])
-    elif card.task not in _PICTURE_TASKS:
+    elif card.task not in _PICTURE_TASKS or card.adapter:
         _check_job(predictor, [load(), *(load(dtype=other) for other in card.dtypes)])
     else:
         for cfa in _patterns(card):

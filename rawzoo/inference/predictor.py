@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Union
+from typing import Any, Union, cast
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from rawzoo.errors import RawzooError, UsageError
+from rawzoo.inference import statistics
 from rawzoo.inference.canvas import Canvas, Extended, Source
-from rawzoo.inference.tiling import Plan, plan
+from rawzoo.inference.tiling import Plan, Tile, plan
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.zoo.card import ModelCard
 
@@ -38,7 +39,11 @@ class Predictor:
     picture the model sees its extension (:func:`rawzoo.inference.tiling.extend`).
 
     A model with global context (``card.halo`` None) runs on the whole picture at once. If it is given a tile smaller
-    than the picture it runs in tiles that overlap by a quarter, and a warning says what that changes.
+    than the picture, and its context are means of which the module tells how far it sees beside them (``module.reach``,
+    in input pixels, and :class:`rawzoo.inference.statistics.PictureMean`), the means of the picture are found in a
+    first pass over all tiles, so that the tiles of the second agree. They differ a little from those of a run in one
+    piece, for the tiles of the first pass still had means of their own. Other models run in tiles that overlap by a
+    quarter, and a warning says what that changes.
 
     Without ``tile``, the core of a tile is 512 pixels square on a CPU, and on a GPU as large as a quarter of the free
     memory allows at 1 KiB per input pixel, 2048 at most; in either case not less than twice the halo. When GPU memory
@@ -173,7 +178,10 @@ class Predictor:
                 raise UsageError(f"model {self.card.name!r} needs to know the CFA pattern of its input; pass cfa=.")
             given["cfa"] = cfa
         given |= self._conditions(conditions)
-        return self._stream(canvas, self._plan(canvas.height, canvas.width, self._cfa_period(cfa)), given, progress)
+        tiles = self._plan(canvas.height, canvas.width, self._cfa_period(cfa))
+        if self.card.halo is None and tiles.halo and hasattr(self.module, "reach"):
+            return self._stream_measured(canvas, tiles, given, progress)
+        return self._stream(canvas, tiles, given, progress)
 
     def _conditions(self, given: Mapping[str, Condition]) -> dict[str, Tensor]:
         """What the module gets beside the picture and the CFA pattern."""
@@ -201,6 +209,8 @@ class Predictor:
         if halo is None:
             if tile is None or tile >= max(height, width):
                 tile, halo = None, 0
+            elif hasattr(self.module, "reach"):
+                halo = cast(int, self.module.reach)
             else:
                 halo = tile // 4
                 warnings.warn(
@@ -212,12 +222,36 @@ class Predictor:
             tile = max(_default_tile(self.device), 2 * halo)
         return plan(height, width, tile=tile, halo=halo, period=math.lcm(card.period, cfa_period), scale=card.scale)
 
-    def _stream(
+    def _stream_measured(
         self, canvas: Canvas, tiles: Plan, conditions: Mapping[str, Any], progress: Progress | None
     ) -> Iterator[tuple[int, int, Tensor]]:
+        """A pass over all tiles that measures the picture's means, then one that uses them."""
+
+        def half(start: float) -> Progress | None:
+            return None if progress is None else lambda done: progress(start + done / 2)
+
+        with statistics.measuring(self.module) as measurement:
+            # Tiles of a row in which memory ran out count twice; that hardly moves a mean.
+            for _ in self._stream(canvas, tiles, conditions, half(0.0), before=measurement.enter):
+                pass
+            means = measurement.result()
+        yield from self._stream(canvas, tiles, conditions, half(0.5), means=means)
+
+    def _stream(
+        self,
+        canvas: Canvas,
+        tiles: Plan,
+        conditions: Mapping[str, Any],
+        progress: Progress | None,
+        *,
+        before: Callable[[Tile], None] | None = None,
+        means: list[Tensor] | None = None,
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """All rows of tiles; ``before`` is called with each tile, ``means`` are those of the picture."""
         top = 0
         while top < tiles.height:
-            rows = self._row(canvas, tiles, top, conditions, progress)
+            with statistics.given(self.module, means or []):
+                rows = self._row(canvas, tiles, top, conditions, progress, before)
             if rows is None:
                 tiles = self._halved(tiles, canvas)
                 continue
@@ -226,7 +260,13 @@ class Predictor:
             top = tile.core.bottom
 
     def _row(
-        self, canvas: Canvas, tiles: Plan, top: int, conditions: Mapping[str, Any], progress: Progress | None
+        self,
+        canvas: Canvas,
+        tiles: Plan,
+        top: int,
+        conditions: Mapping[str, Any],
+        progress: Progress | None,
+        before: Callable[[Tile], None] | None,
     ) -> Tensor | None:
         """Output of one row of tiles; None when the device's memory did not suffice."""
         row = tiles.row(top)
@@ -235,6 +275,8 @@ class Predictor:
         out: Tensor | None = None
         for tile in row:
             x = band[:, :, tile.read.left - left : tile.read.right - left]
+            if before is not None:
+                before(tile)
             try:
                 y = self._run(x, conditions)
             except torch.OutOfMemoryError:

@@ -23,12 +23,17 @@ DEMOSAIC = Task(
             "[4, H/2, W/2] float. The same values of a Bayer mosaic, one plane per channel in the order R, Gr, Gb, B. "
             "An odd last row or column is completed by mirroring; the output is cropped back."
         ),
+        "network": (
+            "What the network was trained with, which the card's summary names; the function that the card's adapter "
+            "names makes it of the raw image, and camera RGB of the output."
+        ),
     },
     outputs={
         "camera-rgb": (
             "[3, H, W] float. White-balanced linear camera RGB in the units of the input: (1, 1, 1) is white as bright "
             "as the sensor can tell. Scale is 1 for a mosaic and 2 for packed input."
         ),
+        "network": "What the network gives; see the input of this name.",
     },
     conditioning={
         "cfa": (
@@ -40,6 +45,7 @@ DEMOSAIC = Task(
             "(Bayer R, Gr, Gb, B; X-Trans R, G, B). Noise of a clean value x of the input has variance a x + b; zeros "
             "mean none. The same for all tiles of a picture."
         ),
+        "cond": "The module is called as module(x, cond=c), c [N, K] float32, which the adapter gives.",
     },
     command="rawzoo develop FILE -o OUT --model {model} --weights {weights}",
     job="rawzoo.pipeline:render",
@@ -106,6 +112,16 @@ SUPER_RESOLUTION = Task(
     job="rawzoo.tasks.super_resolution:enlarge",
 )
 
+RESTORE = Task(
+    name="restore",
+    summary="Picture to the same picture without its noise or blur.",
+    inputs={"srgb": "[3, H, W] float. sRGB-encoded R, G, B, 0..1."},
+    outputs={"srgb": "[3, H, W] float. As the input; may leave 0..1 a little."},
+    source="picture",
+    # Enlarging by one.
+    job="rawzoo.tasks.super_resolution:enlarge",
+)
+
 QUALITY = Task(
     name="quality",
     summary="Picture to a distribution of the scores that people would give it.",
@@ -123,5 +139,5 @@ QUALITY = Task(
 
 @hookimpl
 def rawzoo_register_tasks(register: RegisterTask) -> None:
-    for task in (DEMOSAIC, WHITE_BALANCE, ISP, CLASSIFY, SUPER_RESOLUTION, QUALITY):
+    for task in (DEMOSAIC, WHITE_BALANCE, ISP, CLASSIFY, SUPER_RESOLUTION, RESTORE, QUALITY):
         register(task)

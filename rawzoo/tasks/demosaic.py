@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rawzoo.errors import UsageError
 from rawzoo.raw import cfa as cfa_patterns
@@ -24,7 +24,7 @@ def accepts(card: ModelCard, cfa: str) -> bool:
     """Whether a model can take mosaics of this CFA pattern, if need be with the origin shifted."""
     if cfa_patterns.period(cfa) == 2:
         return card.cfa in ("any", "bayer", *cfa_patterns.BAYER_PATTERNS)
-    return card.input == "mosaic" and (card.cfa in ("any", "xtrans") or _shift(cfa, card.cfa) is not None)
+    return card.input != "packed" and (card.cfa in ("any", "xtrans") or _shift(cfa, card.cfa) is not None)
 
 
 def require_mosaic(card: ModelCard, raw: RawImage) -> str:
@@ -39,6 +39,20 @@ def require_mosaic(card: ModelCard, raw: RawImage) -> str:
     if not accepts(card, raw.cfa):
         raise UsageError(f"model {card.name} takes {card.cfa} mosaics, and {name} is {raw.kind}.")
     return raw.cfa
+
+
+class Adapter(Protocol):
+    """What ``ModelCard.adapter`` of a model names whose input is ``network``.
+
+    It makes of the raw image what the network was trained with, for any size and any CFA phase that the card takes,
+    runs it, and makes camera RGB of the output.
+
+    Returns:
+        float32 ``[3, H, W]`` on the CPU, of the size of ``raw.mosaic``: linear camera RGB between black (0) and white
+        (1), without white balance.
+    """
+
+    def __call__(self, predictor: Predictor, raw: RawImage, *, progress: Progress | None = None) -> Tensor: ...
 
 
 def stream(
