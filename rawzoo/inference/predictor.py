@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Union, cast
 
 import numpy.typing as npt
@@ -28,7 +29,12 @@ Condition = Union[float, Sequence["Condition"], "npt.NDArray[Any]", Tensor]
 # a tile may fill a quarter of what is free on the GPU with them. Beyond these edges a larger tile gains no speed.
 _BYTES_PER_PIXEL = 1024
 _CPU_TILE = 512
+_CPU_READ = 1024
 _CUDA_TILE = 2048
+
+# Passes that measure the means of a picture. On a network of random weights, with attention of full strength, the error
+# of tiles fell from 3.1 standard deviations of the picture to 0.46, 0.023 and 0.0008 with each.
+_MEASURING = 2
 
 
 class Predictor:
@@ -36,16 +42,18 @@ class Predictor:
 
     A tiled run equals a run in one piece to float tolerance: tiles start on multiples of the model's period and of the
     CFA's, each reads a halo of the model's receptive field, and nothing is measured per tile. At the edges of the
-    picture the model sees its extension (:func:`rawzoo.inference.tiling.extend`).
+    picture the model sees its extension (:func:`rawzoo.inference.tiling.extend`), or, where the card says
+    ``border="model"``, what its own layers put there: tiles end where the picture ends.
 
     A model with global context (``card.halo`` None) runs on the whole picture at once. If it is given a tile smaller
     than the picture, and its context are means of which the module tells how far it sees beside them (``module.reach``,
-    in input pixels, and :class:`rawzoo.inference.statistics.PictureMean`), the means of the picture are found in a
-    first pass over all tiles, so that the tiles of the second agree. They differ a little from those of a run in one
-    piece, for the tiles of the first pass still had means of their own. Other models run in tiles that overlap by a
-    quarter, and a warning says what that changes.
+    in input pixels, and :class:`rawzoo.inference.statistics.PictureMean`), the means of the picture are measured in two
+    passes over all tiles, so that the tiles of the third agree. (In the first, tiles have means of their own, so only
+    the first mean of the network is the picture's; each further pass mends the next.) Other models run in tiles that
+    overlap by a quarter, and a warning says what that changes.
 
-    Without ``tile``, the core of a tile is 512 pixels square on a CPU, and on a GPU as large as a quarter of the free
+    Without ``tile``, the core of a tile is 512 pixels square on a CPU, more where the halo is wide (eight times the
+    halo, as long as a tile reads no more than 1024 pixels square), and on a GPU as large as a quarter of the free
     memory allows at 1 KiB per input pixel, 2048 at most; in either case not less than twice the halo. When GPU memory
     runs out the tile is halved, a warning says so, and work goes on; it never moves to the CPU.
 
@@ -219,23 +227,33 @@ class Predictor:
                     stacklevel=4,
                 )
         elif tile is None:
-            tile = max(_default_tile(self.device), 2 * halo)
-        return plan(height, width, tile=tile, halo=halo, period=math.lcm(card.period, cfa_period), scale=card.scale)
+            tile = _default_tile(self.device, halo)
+        return plan(
+            height,
+            width,
+            tile=tile,
+            halo=halo,
+            period=math.lcm(card.period, cfa_period),
+            scale=card.scale,
+            bounded=card.border == "model",
+        )
 
     def _stream_measured(
         self, canvas: Canvas, tiles: Plan, conditions: Mapping[str, Any], progress: Progress | None
     ) -> Iterator[tuple[int, int, Tensor]]:
-        """A pass over all tiles that measures the picture's means, then one that uses them."""
+        """Passes over all tiles that measure the picture's means, then one that uses them."""
 
-        def half(start: float) -> Progress | None:
-            return None if progress is None else lambda done: progress(start + done / 2)
+        def part(number: int) -> Progress | None:
+            return None if progress is None else lambda done: progress((number + done) / (_MEASURING + 1))
 
-        with statistics.measuring(self.module) as measurement:
-            # Tiles of a row in which memory ran out count twice; that hardly moves a mean.
-            for _ in self._stream(canvas, tiles, conditions, half(0.0), before=measurement.enter):
-                pass
-            means = measurement.result()
-        yield from self._stream(canvas, tiles, conditions, half(0.5), means=means)
+        means: list[Tensor] = []
+        for number in range(_MEASURING):
+            with statistics.measuring(self.module) as measurement:
+                # Tiles of a row in which memory ran out count twice; that hardly moves a mean.
+                for _ in self._stream(canvas, tiles, conditions, part(number), before=measurement.enter, means=means):
+                    pass
+                means = measurement.result()
+        yield from self._stream(canvas, tiles, conditions, part(_MEASURING), means=means)
 
     def _stream(
         self,
@@ -245,12 +263,12 @@ class Predictor:
         progress: Progress | None,
         *,
         before: Callable[[Tile], None] | None = None,
-        means: list[Tensor] | None = None,
+        means: Sequence[Tensor] = (),
     ) -> Iterator[tuple[int, int, Tensor]]:
         """All rows of tiles; ``before`` is called with each tile, ``means`` are those of the picture."""
         top = 0
         while top < tiles.height:
-            with statistics.given(self.module, means or []):
+            with statistics.given(self.module, means):
                 rows = self._row(canvas, tiles, top, conditions, progress, before)
             if rows is None:
                 tiles = self._halved(tiles, canvas)
@@ -321,7 +339,7 @@ class Predictor:
             raise RawzooError(f"there is not enough memory for {cell}, not even for its smallest tile; use the CPU.")
         self.tile = edge // 2 // tiles.lattice * tiles.lattice
         warnings.warn(f"not enough memory for {cell} in tiles of {edge}; using {self.tile}.", stacklevel=3)
-        return plan(tiles.height, tiles.width, tile=self.tile, halo=tiles.halo, period=tiles.lattice, scale=tiles.scale)
+        return replace(tiles, tile=self.tile)
 
 
 def _device(name: str | torch.device) -> torch.device:
@@ -362,8 +380,11 @@ def _memory_format(module: nn.Module) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def _default_tile(device: torch.device) -> int:
-    if device.type != "cuda":
-        return _CPU_TILE
-    free, _ = torch.cuda.mem_get_info(device)
-    return min(_CUDA_TILE, math.isqrt(free // 4 // _BYTES_PER_PIXEL))
+def _default_tile(device: torch.device, halo: int) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        edge = min(_CUDA_TILE, math.isqrt(free // 4 // _BYTES_PER_PIXEL))
+    else:
+        # A halo of an eighth on each side costs about half as much again; of a fifth, twice as much.
+        edge = max(_CPU_TILE, min(8 * halo, _CPU_READ - 2 * halo))
+    return max(edge, 2 * halo)

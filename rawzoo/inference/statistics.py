@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,7 +15,7 @@ class PictureMean(nn.Module):
     """Mean of each channel over the picture: ``[N, C, H, W]`` -> ``[N, C, 1, 1]``.
 
     Networks use it where they would pool over everything. A tile by itself has another mean than its picture, so tiles
-    disagree; the Predictor finds this mean in a first pass over all tiles and gives it to each of them in the second.
+    disagree; the Predictor finds this mean in passes over all tiles and gives it to each of them in the last.
     """
 
     def __init__(self) -> None:
@@ -24,10 +24,10 @@ class PictureMean(nn.Module):
         self.measuring: _Measuring | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.given is not None:
-            return self.given.to(x.dtype)
         if self.measuring is not None:
             self.measuring.add(x)
+        if self.given is not None:
+            return self.given.to(x.dtype)
         return x.mean((2, 3), keepdim=True)
 
 
@@ -62,7 +62,7 @@ def means(module: nn.Module) -> list[PictureMean]:
 
 
 class Measurement:
-    """A first pass over all tiles of a picture; see :func:`measuring`."""
+    """A pass over all tiles of a picture; see :func:`measuring`."""
 
     def __init__(self, parts: list[_Measuring]) -> None:
         self._parts = parts
@@ -91,7 +91,7 @@ def measuring(module: nn.Module) -> Iterator[Measurement]:
 
 
 @contextmanager
-def given(module: nn.Module, values: list[Tensor]) -> Iterator[None]:
+def given(module: nn.Module, values: Sequence[Tensor]) -> Iterator[None]:
     """While it lasts, every mean is the given one; with no values given, its own."""
     try:
         for mean, value in zip(means(module) if values else [], values, strict=True):

@@ -148,7 +148,7 @@ def test_card_that_does_not_lead_to_full_size_is_refused():
 
 def test_task_describes_every_domain_a_card_can_name():
     task = builtin.DEMOSAIC
-    assert {*task.inputs, *task.outputs} == {"mosaic", "packed", "camera-rgb"}
+    assert {*task.inputs, *task.outputs} == {"mosaic", "packed", "camera-rgb", "network"}
 
 
 def test_tasks_import_no_torch():

@@ -51,8 +51,8 @@ DENOISERS = (
 
 
 _WHOLE = (
-    "Attention averages over the whole picture. It runs whole; given a tile, the averages are measured in a first "
-    "pass, so that tiles agree."
+    "Attention averages over the whole picture. It runs whole; given a tile, the averages are measured first, so that "
+    "tiles agree."
 )
 
 PUBLISHED = (
@@ -121,6 +121,7 @@ PUBLISHED = (
         output="srgb",
         period=16,
         halo=None,
+        border="model",
         dtypes=("float32", "bfloat16"),
         formats=("pytorch",),
         paper="Chen, Chu, Zhang, Sun: Simple baselines for image restoration (ECCV 2022)",
@@ -141,6 +142,7 @@ PUBLISHED = (
         output="srgb",
         period=16,
         halo=None,
+        border="model",
         dtypes=("float32", "bfloat16"),
         formats=("pytorch",),
         paper="Chen, Chu, Zhang, Sun: Simple baselines for image restoration (ECCV 2022); Chu, Chen, Chen, Lu: "

@@ -74,24 +74,25 @@ class UNet(nn.Module):
         self.base_merge = None if not base_merge or merge is None else merge(chans[0])
         self.alpha = nn.Parameter(self.ending.weight.new_zeros(1, 1, 1, 1)) if scaled else None
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """``[N, C, H, W]`` of any size, and the condition ``[N, K]``, to ``[N, C', H, W]``, or 2H x 2W where packed."""
         height, width = (2 * n if self.packed else n for n in x.shape[2:])
         if self.conditioning_gen is not None:
-            condition = self.conditioning_gen(condition)
+            assert cond is not None
+            cond = self.conditioning_gen(cond.to(x.dtype))
         x = functional.pad(x, (0, -x.shape[3] % self.period, 0, -x.shape[2] % self.period))
         base: Tensor = self.intro(x)
         y = base
         skips = []
         for blocks, down in zip(self.encoders, self.downs, strict=True):
-            y = _run(blocks, y, condition)
+            y = _run(blocks, y, cond)
             skips.append(y)
             y = down(y)
-        y = _run(self.middle_blks, y, condition)
+        y = _run(self.middle_blks, y, cond)
         for up, merge, blocks in zip(self.ups, self.merges, self.decoders, strict=True):
-            y = _run(blocks, merge(up(y), skips.pop(), condition), condition)
+            y = _run(blocks, merge(up(y), skips.pop(), cond), cond)
         if self.base_merge is not None:
-            y = self.base_merge(y, base, condition)
+            y = self.base_merge(y, base, cond)
         y = self.ending(y)
         if self.alpha is not None:
             y = self.alpha * y
