@@ -126,6 +126,27 @@ def add_noise(
     return (noisy + np.where(shot, electrons * scale, values)).astype(np.float32)
 
 
+def balanced(profile: Profile, gains: Sequence[float], cfa: str) -> list[tuple[float, float]]:
+    """The profile of a white-balanced mosaic: with ``g x`` in place of x, (scale, offset) become (g scale, g^2 offset).
+
+    Args:
+        profile: see :func:`variance`.
+        gains: of R, G, B.
+        cfa: its pattern.
+
+    Returns:
+        One pair per channel.
+
+    Raises:
+        UsageError: as :func:`variance`.
+    """
+    pairs = _pairs(profile)
+    gain = [gains["RGB".index(channel[0])] for channel in cfa_patterns.channels(cfa)]
+    _check_count(pairs[:, 0], len(gain))
+    pairs = np.broadcast_to(pairs, (len(gain), 2))
+    return [(g * a, g * g * b) for g, (a, b) in zip(gain, pairs.tolist(), strict=True)]
+
+
 def quantise(
     values: npt.ArrayLike,
     black_level: float | Sequence[float],
@@ -156,17 +177,26 @@ def quantise(
 def _maps(
     shape: tuple[int, ...], profile: Profile, cfa: str | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    pairs = _pairs(profile)
+    return _map(shape, pairs[:, 0], cfa), _map(shape, pairs[:, 1], cfa)
+
+
+def _pairs(profile: Profile) -> npt.NDArray[np.float64]:
     pairs = np.asarray(profile, dtype=float)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.all(np.isfinite(pairs)) or np.any(pairs < 0):
         raise UsageError(f"a noise profile is a list of (scale, offset) pairs, none negative, not {profile!r}.")
-    return _map(shape, pairs[:, 0], cfa), _map(shape, pairs[:, 1], cfa)
+    return pairs
+
+
+def _check_count(values: npt.NDArray[np.float64], count: int) -> None:
+    if len(values) not in (1, count):
+        raise UsageError(f"{len(values)} numbers were given for an image of {count} channels; give 1 or {count}.")
 
 
 def _map(shape: tuple[int, ...], values: npt.NDArray[np.float64], cfa: str | None) -> npt.NDArray[np.float64]:
     """Per-channel numbers in a shape that broadcasts over an image of ``shape``."""
     count = 3 if len(shape) == 3 else 1 if cfa is None else len(cfa_patterns.channels(cfa))
-    if len(values) not in (1, count):
-        raise UsageError(f"{len(values)} numbers were given for an image of {count} channels; give 1 or {count}.")
+    _check_count(values, count)
     if len(values) == 1 or cfa is None:
         return values
     tile = cfa_patterns.channel_tile(cfa)

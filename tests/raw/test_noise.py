@@ -3,7 +3,7 @@ import pytest
 
 from rawzoo.errors import UsageError
 from rawzoo.raw import noise
-from rawzoo.raw.cfa import channel_tile
+from rawzoo.raw.cfa import XTRANS_PATTERN, channel_tile
 
 LEVELS = (0.0, 0.01, 0.1, 0.5, 1.0)
 
@@ -22,6 +22,25 @@ def test_mean_and_variance_are_those_of_the_model(profile, level):
         electrons = level / profile[0] if profile[0] else np.inf
         kurtosis = 3 + (1 / electrons if electrons else 0)
         assert noisy.var() == pytest.approx(predicted, rel=5 * np.sqrt((kurtosis - 1) / n))
+
+
+@pytest.mark.parametrize(("cfa", "gains"), [("GBRG", (2.0, 1.0, 1.0, 1.5)), (XTRANS_PATTERN, (2.0, 1.0, 1.5))])
+def test_balanced_profile_predicts_the_balanced_mosaic(cfa, gains):
+    profile = [(2e-3, 1e-5)]
+    noisy = noise.add_noise(np.full((600, 600), 0.3), profile, np.random.default_rng(3), cfa)
+    tile = channel_tile(cfa)
+    channel = np.tile(tile, (600 // len(tile), 600 // len(tile)))
+    found = noise.balanced(profile, (2.0, 1.0, 1.5), cfa)
+    assert len(found) == len(gains)
+    for i, (gain, (scale, offset)) in enumerate(zip(gains, found, strict=True)):
+        assert (gain * noisy[channel == i]).var() == pytest.approx(scale * gain * 0.3 + offset, rel=0.05)
+
+
+def test_profile_of_other_channels_is_refused():
+    with pytest.raises(UsageError, match="3 numbers"):
+        noise.balanced([(1e-3, 1e-5)] * 3, (2.0, 1.0, 1.5), "RGGB")
+    with pytest.raises(UsageError, match="pairs"):
+        noise.balanced([(-1e-3, 1e-5)], (2.0, 1.0, 1.5), "RGGB")
 
 
 def test_shot_noise_is_whole_electrons():

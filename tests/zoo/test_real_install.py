@@ -123,6 +123,9 @@ def test_the_wheels_in_a_fresh_environment(environment):
         "menon",
         "mobilenet-v1",
         "mobilenet-v1-mosaic",
+        "naf-base",
+        "naf-small",
+        "naf-tiny",
         "packed-bilinear",
         "rcd",
     ]
