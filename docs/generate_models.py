@@ -26,7 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "models.md"
 
 #: Planes of an input tensor that covers the whole picture, and sensor or picture pixels to one of its pixels.
-_PLANES = {"mosaic": (1, 1), "packed": (4, 4), "raw-planes": (4, 4), "srgb": (3, 1), "srgb-255": (3, 1)}
+_PLANES = {
+    "mosaic": (1, 1),
+    "packed": (4, 4),
+    "raw-planes": (4, 4),
+    "raw-sparse": (4, 1),
+    "srgb": (3, 1),
+    "srgb-255": (3, 1),
+}
 
 _HEAD = """# Models
 
@@ -115,14 +122,16 @@ def cost(card: ModelCard) -> tuple[int, str]:
     if card.task == "white-balance":
         grid = torch.rand(1, 3, *card.config["grid"])
         return parameters, f"{_macs(lambda: module(grid, lux=torch.ones(1))):,} a picture"
-    if card.task in ("classify", "quality"):
+    if card.input not in _PLANES or card.task == "quality":
         return parameters, _of_job(card, module)
     planes, pixels = _PLANES[card.input]
     edge = math.lcm(card.period, 32)
-    conditions = {"cfa": "RGGB"} if "cfa" in card.conditioning else {}
-    # Shapes are all that counts, so nothing is computed.
-    module.to("meta")
-    x = torch.empty(1, planes, edge, edge, device="meta")
+    known = {"cfa": "RGGB", "noise": torch.zeros(1, 4, 2)}
+    conditions = {name: known[name] for name in card.conditioning}
+    # Shapes are all that counts, so nothing is computed where the network lets us.
+    device = "cpu" if conditions else "meta"
+    module.to(device)
+    x = torch.zeros(1, planes, edge, edge, device=device)
     each = round(_macs(lambda: module(x, **conditions)) / (edge * edge * pixels))
     return parameters, f"{each:,} a {'picture' if registry.task(card.task).source == 'picture' else 'sensor'} pixel"
 

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rawzoo import ops
-from rawzoo.errors import UsageError
+from rawzoo.errors import PluginError, UsageError
 from rawzoo.picture import Picture, upright
 from rawzoo.raw import cfa as cfa_patterns
-from rawzoo.raw import color
+from rawzoo.raw import color, noise
 from rawzoo.raw.image import Box, RawImage
 
 if TYPE_CHECKING:
@@ -195,12 +195,17 @@ def camera_rgb_rows(
 
     cfa, mosaic = raw.cfa, raw.mosaic
     predictor = _predictor(raw, model, device, tile)
+    if predictor.card.adapter:
+        yield from _adapted_rows(predictor, raw, gains, clip, progress)
+        return
 
     def source(start: int, stop: int) -> npt.NDArray[np.float32]:
         pattern = cfa_patterns.shift(cfa, start, 0)
         return ops.white_balance(mosaic[start:stop], pattern, raw.black_level, raw.white_level, gains, clip)
 
-    for start, stop, rows in demosaic.stream(predictor, source, raw.height, raw.width, cfa, progress=progress):
+    profile = None if raw.noise_profile is None else noise.balanced(raw.noise_profile, gains, cfa)
+    finished = demosaic.stream(predictor, source, raw.height, raw.width, cfa, noise=profile, progress=progress)
+    for start, stop, rows in finished:
         yield start, stop, rows.numpy()
 
 
@@ -223,10 +228,10 @@ def demosaiced(
         values = np.moveaxis(rows, 0, 2) * scale + np.float32(black + 0.5)
         data[start:stop] = np.clip(values, 0.0, white)
     whole = Box(0, 0, raw.height, raw.width)
-    noise = raw.noise_profile if raw.noise_profile is None or len(raw.noise_profile) == 1 else None
+    profile = raw.noise_profile if raw.noise_profile is None or len(raw.noise_profile) == 1 else None
     return replace(
         raw, data=data, kind="linear", cfa=None, black_level=(black,) * 3, white_level=(white,) * 3, active_area=whole,
-        noise_profile=noise,
+        noise_profile=profile,
     )  # fmt: skip
 
 
@@ -243,6 +248,27 @@ def _plain_rows(
             np.minimum(values, clip, out=values)
         planar = np.moveaxis(values, 2, 0)
         yield start, stop, np.ascontiguousarray(np.broadcast_to(planar, (3, *planar.shape[1:])))
+
+
+def _adapted_rows(
+    predictor: Predictor, raw: RawImage, gains: tuple[float, ...], clip: float | None, progress: Progress | None
+) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
+    """Of a model that is fed otherwise than with the balanced mosaic."""
+    from rawzoo.tasks.demosaic import Adapter
+    from rawzoo.zoo import registry
+
+    adapter: Adapter = registry.adapter(predictor.card)
+    rgb = adapter(predictor, raw, progress=progress).numpy()
+    if rgb.shape != (3, raw.height, raw.width):
+        raise PluginError(
+            f"model {predictor.card.name!r}: its adapter gave {list(rgb.shape)} for a mosaic of {raw.height} x "
+            f"{raw.width}; [3, {raw.height}, {raw.width}] is due."
+        )
+    gain = np.array(gains, np.float32)[:, None, None]
+    for start in range(0, raw.height, _STRIP_ROWS):
+        stop = min(start + _STRIP_ROWS, raw.height)
+        rows = rgb[:, start:stop] * gain
+        yield start, stop, rows if clip is None else np.minimum(rows, np.float32(clip))
 
 
 def default_developer(raw: RawImage) -> str:

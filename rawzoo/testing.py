@@ -26,7 +26,7 @@ from rawzoo.inference.predictor import Predictor
 from rawzoo.picture import Picture
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw.image import ColorMatrix, RawImage
-from rawzoo.tasks import Result, white_balance
+from rawzoo.tasks import Result, isp, white_balance
 from rawzoo.tasks.classify import Classification
 from rawzoo.tasks.quality import Quality
 from rawzoo.zoo import registry
@@ -34,7 +34,7 @@ from rawzoo.zoo.card import ModelCard, problems
 from rawzoo.zoo.weights import Provenance
 
 #: Tasks whose models make pictures of pictures, so that size, tiles and grid can be judged without an adapter.
-_PICTURE_TASKS = ("demosaic", "super-resolution")
+_PICTURE_TASKS = ("demosaic", "super-resolution", "restore")
 _CHANNELS = {"mosaic": 1, "packed": 4, "camera-rgb": 3, "srgb": 3, "srgb-255": 3}
 _WHITE = {"srgb-255": 255.0}
 
@@ -84,9 +84,9 @@ def assert_model_contract(name: str, *, weights: str | Path | None = None, devic
     grid change nothing, for every CFA phase the card takes (skipped for global context); the weights survive a way
     through safetensors; a dtype the card does not list is refused.
 
-    Models of other tasks than ``demosaic`` and ``super-resolution`` are judged by what their adapter makes of raw
+    Models of other tasks, and those with an adapter, are judged by what the adapter makes of raw
     images, of each CFA phase the card takes, or of pictures, noise, black and white: finite, the same twice, near the
-    same in every dtype, and what the task promises (``isp``: a picture of the mosaic's size; ``classify``:
+    same in every dtype, and what the task promises (``isp``: a picture of the size its scale promises; ``classify``:
     probabilities of named labels; ``quality``: a distribution of rising scores). Of task ``white-balance``: a
     temperature for every grid and lux, and gains for a raw image whatever its file says they are.
 
@@ -111,7 +111,7 @@ def assert_model_contract(name: str, *, weights: str | Path | None = None, devic
         raise AssertionError(f"{error} For this test, write_random_weights makes some.") from error
     if card.task == white_balance.TASK:
         _check_white_balance(predictor, [load(), *(load(dtype=other) for other in card.dtypes)])
-    elif card.task not in _PICTURE_TASKS:
+    elif card.task not in _PICTURE_TASKS or card.adapter:
         _check_job(predictor, [load(), *(load(dtype=other) for other in card.dtypes)])
     else:
         for cfa in _patterns(card):
@@ -202,8 +202,10 @@ def _size(card: ModelCard, cfa: str | None) -> tuple[int, int]:
 
 
 def _run(predictor: Predictor, x: Tensor, cfa: str | None) -> Tensor:
+    channels = 3 if len(cfa or predictor.card.cfa) == 36 else 4
+    conditions: dict[str, Any] = {"noise": [[1e-3, 1e-5]] * channels} if "noise" in predictor.card.conditioning else {}
     try:
-        return predictor(x, cfa=cfa)
+        return predictor(x, cfa=cfa, **conditions)
     except RawzooError as error:
         raise AssertionError(
             f"{error} Check card.scale, and that card.period is the product of all strides."
@@ -364,10 +366,11 @@ def _check_job(predictor: Predictor, others: list[Predictor]) -> None:
 def _values(card: ModelCard, found: Result, source: RawImage | Picture) -> Tensor:
     """The numbers of a result, after a look at whether they are what the task promises."""
     if isinstance(found, Picture):
+        height, width = isp.size(card, source.height, source.width)
         _require(
-            found.pixels.shape == (source.height, source.width, 3) and found.pixels.dtype == np.float32,
+            found.pixels.shape == (height, width, 3) and found.pixels.dtype == np.float32,
             f"{card.name}: it makes {found.pixels.dtype} {list(found.pixels.shape)} of a mosaic of {source.height} x "
-            f"{source.width}.",
+            f"{source.width}; the card's scale {card.scale} promises {height} x {width}.",
         )
         return torch.from_numpy(found.pixels)
     if isinstance(found, Classification):

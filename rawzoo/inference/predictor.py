@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Union, cast
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from rawzoo.errors import RawzooError, UsageError
+from rawzoo.inference import statistics
 from rawzoo.inference.canvas import Canvas, Extended, Source
-from rawzoo.inference.tiling import Plan, plan
+from rawzoo.inference.tiling import Plan, Tile, plan
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.zoo.card import ModelCard
 
 #: Called with the finished fraction of a picture, 0 to 1.
 Progress = Callable[[float], None]
+
+#: What a picture brings along for the module: a number, or an array in any form.
+Condition = Union[float, Sequence["Condition"], "npt.NDArray[Any]", Tensor]
 
 # The default tile. Activations are taken as 256 float32 channels per input pixel (1 KiB), which few networks exceed;
 # a tile may fill a quarter of what is free on the GPU with them. Beyond these edges a larger tile gains no speed.
@@ -26,6 +31,10 @@ _BYTES_PER_PIXEL = 1024
 _CPU_TILE = 512
 _CPU_READ = 1024
 _CUDA_TILE = 2048
+
+# Passes that measure the means of a picture. On a network of random weights, with attention of full strength, the error
+# of tiles fell from 3.1 standard deviations of the picture to 0.46, 0.023 and 0.0008 with each.
+_MEASURING = 2
 
 
 class Predictor:
@@ -37,7 +46,11 @@ class Predictor:
     ``border="model"``, what its own layers put there: tiles end where the picture ends.
 
     A model with global context (``card.halo`` None) runs on the whole picture at once. If it is given a tile smaller
-    than the picture it runs in tiles that overlap by a quarter, and a warning says what that changes.
+    than the picture, and its context are means of which the module tells how far it sees beside them (``module.reach``,
+    in input pixels, and :class:`rawzoo.inference.statistics.PictureMean`), the means of the picture are measured in two
+    passes over all tiles, so that the tiles of the third agree. (In the first, tiles have means of their own, so only
+    the first mean of the network is the picture's; each further pass mends the next.) Other models run in tiles that
+    overlap by a quarter, and a warning says what that changes.
 
     Without ``tile``, the core of a tile is 512 pixels square on a CPU, more where the halo is wide (eight times the
     halo, as long as a tile reads no more than 1024 pixels square), and on a GPU as large as a quarter of the free
@@ -47,9 +60,11 @@ class Predictor:
     Args:
         card: what the model is.
         module: the architecture with its weights. Moved to ``device`` and ``dtype`` in place and put in evaluation
-            mode; a convolutional one is laid out channels-last.
+            mode; a convolutional one is laid out channels-last. One with a true attribute ``autocast`` keeps its
+            weights, and gets its input, in float32; lower precision is then torch's autocast.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-        dtype: the model's working precision, one of ``card.dtypes``; None takes the first of them.
+        dtype: the model's working precision, one of ``card.dtypes``; None takes the first of them that the device
+            computes in natively.
         tile: largest edge of a tile's core, in pixels of the input tensor; rounded down to the model's lattice.
 
     Attributes:
@@ -71,34 +86,42 @@ class Predictor:
     ) -> None:
         self.card = card
         self.device = _device(device)
-        self.dtype = _dtype(card, dtype)
+        self.dtype = _dtype(card, dtype, self.device)
         if tile is not None and tile < 1:
             raise UsageError(f"tile must be at least 1 pixel, not {tile}.")
         self.tile = tile
-        self.module = module.to(self.device, self.dtype).eval()
-        self._memory_format = _memory_format(module)
+        self._autocast = getattr(module, "autocast", False) and self.dtype.itemsize == 2
+        self._stored = torch.float32 if self._autocast else self.dtype
+        self.module = module.to(self.device, self._stored).eval()
+        self._memory_format = memory_format(module)
         self.module.to(memory_format=self._memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
 
-    def __call__(self, x: Tensor, *, cfa: str | None = None, progress: Progress | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, *, cfa: str | None = None, progress: Progress | None = None, **conditions: Condition
+    ) -> Tensor:
         """Run the model on a picture.
 
         Args:
             x: ``[C, H, W]`` in the card's input domain, any H and W from 1.
             cfa: CFA pattern at the top-left of a mosaic. Needed by models conditioned on it and for X-Trans.
             progress: called after each tile.
+            conditions: what else the card's conditioning lists, for this picture: numbers, sequences or tensors. The
+                module gets each as a float32 tensor with a batch axis, the same for every tile.
 
         Returns:
             float32 ``[C', ceil(H * scale), ceil(W * scale)]``, on the device of ``x``.
 
         Raises:
-            UsageError: not three axes, or no ``cfa`` for a model that needs it.
+            UsageError: not three axes, no ``cfa`` for a model that needs it, or other conditions than the card asks
+                for.
             RawzooError: the model's output does not have the size its card promises, or GPU memory does not suffice.
         """
         if x.ndim != 3:
             raise UsageError(f"model {self.card.name!r} takes one picture [C, H, W], not {list(x.shape)}.")
         height, width = x.shape[1:]
         out: Tensor | None = None
-        for y0, y1, rows in self.stream(lambda a, b: x[:, a:b], height, width, cfa=cfa, progress=progress):
+        rows_of = self.stream(lambda a, b: x[:, a:b], height, width, cfa=cfa, progress=progress, **conditions)
+        for y0, y1, rows in rows_of:
             if out is None:
                 if y1 == math.ceil(height * self.card.scale):
                     return rows
@@ -107,12 +130,12 @@ class Predictor:
         assert out is not None  # plans have at least one row
         return out
 
-    def run(self, x: Tensor, **conditions: float) -> Tensor:
+    def run(self, x: Tensor, **conditions: Condition) -> Tensor:
         """Run the model once on the whole of an input, as tasks do whose result is not a picture.
 
         Args:
             x: ``[C, H, W]`` in the card's input domain.
-            conditions: the card's conditioning, one number each; the module gets them as float32 ``[1]``.
+            conditions: the card's conditioning, as for calling the predictor.
 
         Returns:
             float32, the module's output without its batch axis, on the device of ``x``.
@@ -120,14 +143,7 @@ class Predictor:
         Raises:
             UsageError: other conditions than the card asks for.
         """
-        if set(conditions) != set(self.card.conditioning):
-            asked = ", ".join(self.card.conditioning) or "nothing"
-            raise UsageError(f"model {self.card.name!r} takes {asked} beside its input, not {', '.join(conditions)}.")
-        with torch.inference_mode():
-            batch = x.unsqueeze(0).to(self.device, self.dtype)
-            tensors = {name: torch.tensor([value], device=self.device) for name, value in conditions.items()}
-            y: Tensor = self.module(batch, **tensors)
-            return y.squeeze(0).to(x.device, torch.float32)
+        return self._run(x, self._conditions(conditions)).to(x.device, torch.float32)
 
     def stream(
         self,
@@ -137,6 +153,7 @@ class Predictor:
         *,
         cfa: str | None = None,
         progress: Progress | None = None,
+        **conditions: Condition,
     ) -> Iterator[tuple[int, int, Tensor]]:
         """Run the model on a picture that is read, and whose output is given, a few rows at a time.
 
@@ -146,7 +163,7 @@ class Predictor:
             source: ``source(y0, y1)`` gives input rows ``[C, y1 - y0, width]``, ``0 <= y0 < y1 <= height``, in the
                 card's input domain; neighbouring requests overlap by the halo.
             height, width: size of the picture in pixels of the input tensor.
-            cfa, progress: as for calling the predictor.
+            cfa, progress, conditions: as for calling the predictor.
 
         Yields:
             ``(y0, y1, rows)``: output rows y0 to y1, float32 ``[C', y1 - y0, ceil(width * scale)]`` on the device of
@@ -156,20 +173,35 @@ class Predictor:
             UsageError, RawzooError: as for calling the predictor.
         """
         period = self._cfa_period(cfa)
-        return self.stream_canvas(Extended(source, height, width, period), cfa=cfa, progress=progress)
+        canvas = Extended(source, height, width, period)
+        return self.stream_canvas(canvas, cfa=cfa, progress=progress, **conditions)
 
     def stream_canvas(
-        self, canvas: Canvas, *, cfa: str | None = None, progress: Progress | None = None
+        self, canvas: Canvas, *, cfa: str | None = None, progress: Progress | None = None, **conditions: Condition
     ) -> Iterator[tuple[int, int, Tensor]]:
         """:meth:`stream` for a picture that brings its own extension beyond its edges."""
-        if unknown := set(self.card.conditioning) - {"cfa"}:
+        given: dict[str, Any] = {}
+        if "cfa" in self.card.conditioning:
+            if cfa is None:
+                raise UsageError(f"model {self.card.name!r} needs to know the CFA pattern of its input; pass cfa=.")
+            given["cfa"] = cfa
+        given |= self._conditions(conditions)
+        tiles = self._plan(canvas.height, canvas.width, self._cfa_period(cfa))
+        if self.card.halo is None and tiles.halo and hasattr(self.module, "reach"):
+            return self._stream_measured(canvas, tiles, given, progress)
+        return self._stream(canvas, tiles, given, progress)
+
+    def _conditions(self, given: Mapping[str, Condition]) -> dict[str, Tensor]:
+        """What the module gets beside the picture and the CFA pattern."""
+        if set(given) != set(self.card.conditioning) - {"cfa"}:
+            asked = ", ".join(self.card.conditioning) or "nothing"
             raise UsageError(
-                f"model {self.card.name!r} also takes {', '.join(sorted(unknown))}: it does not make a picture of a "
-                "picture; use what its task offers."
+                f"model {self.card.name!r} takes {asked} beside its input, not {', '.join(given) or 'nothing'}."
             )
-        if "cfa" in self.card.conditioning and cfa is None:
-            raise UsageError(f"model {self.card.name!r} needs to know the CFA pattern of its input; pass cfa=.")
-        return self._stream(canvas, self._plan(canvas.height, canvas.width, self._cfa_period(cfa)), cfa, progress)
+        return {
+            name: torch.as_tensor(value, dtype=torch.float32, device=self.device).unsqueeze(0)
+            for name, value in given.items()
+        }
 
     def _cfa_period(self, cfa: str | None) -> int:
         """Period of the CFA in pixels of the input tensor."""
@@ -185,6 +217,8 @@ class Predictor:
         if halo is None:
             if tile is None or tile >= max(height, width):
                 tile, halo = None, 0
+            elif hasattr(self.module, "reach"):
+                halo = cast(int, self.module.reach)
             else:
                 halo = tile // 4
                 warnings.warn(
@@ -204,12 +238,38 @@ class Predictor:
             bounded=card.border == "model",
         )
 
-    def _stream(
-        self, canvas: Canvas, tiles: Plan, cfa: str | None, progress: Progress | None
+    def _stream_measured(
+        self, canvas: Canvas, tiles: Plan, conditions: Mapping[str, Any], progress: Progress | None
     ) -> Iterator[tuple[int, int, Tensor]]:
+        """Passes over all tiles that measure the picture's means, then one that uses them."""
+
+        def part(number: int) -> Progress | None:
+            return None if progress is None else lambda done: progress((number + done) / (_MEASURING + 1))
+
+        means: list[Tensor] = []
+        for number in range(_MEASURING):
+            with statistics.measuring(self.module) as measurement:
+                # Tiles of a row in which memory ran out count twice; that hardly moves a mean.
+                for _ in self._stream(canvas, tiles, conditions, part(number), before=measurement.enter, means=means):
+                    pass
+                means = measurement.result()
+        yield from self._stream(canvas, tiles, conditions, part(_MEASURING), means=means)
+
+    def _stream(
+        self,
+        canvas: Canvas,
+        tiles: Plan,
+        conditions: Mapping[str, Any],
+        progress: Progress | None,
+        *,
+        before: Callable[[Tile], None] | None = None,
+        means: Sequence[Tensor] = (),
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """All rows of tiles; ``before`` is called with each tile, ``means`` are those of the picture."""
         top = 0
         while top < tiles.height:
-            rows = self._row(canvas, tiles, top, cfa, progress)
+            with statistics.given(self.module, means):
+                rows = self._row(canvas, tiles, top, conditions, progress, before)
             if rows is None:
                 tiles = self._halved(tiles, canvas)
                 continue
@@ -217,7 +277,15 @@ class Predictor:
             yield tile.out.top, tile.out.bottom, rows
             top = tile.core.bottom
 
-    def _row(self, canvas: Canvas, tiles: Plan, top: int, cfa: str | None, progress: Progress | None) -> Tensor | None:
+    def _row(
+        self,
+        canvas: Canvas,
+        tiles: Plan,
+        top: int,
+        conditions: Mapping[str, Any],
+        progress: Progress | None,
+        before: Callable[[Tile], None] | None,
+    ) -> Tensor | None:
         """Output of one row of tiles; None when the device's memory did not suffice."""
         row = tiles.row(top)
         left = row[0].read.left
@@ -225,8 +293,10 @@ class Predictor:
         out: Tensor | None = None
         for tile in row:
             x = band[:, :, tile.read.left - left : tile.read.right - left]
+            if before is not None:
+                before(tile)
             try:
-                y = self._run(x, cfa)
+                y = self._run(x, conditions)
             except torch.OutOfMemoryError:
                 return None
             expected = [int(tile.read.height * tiles.scale), int(tile.read.width * tiles.scale)]
@@ -244,10 +314,12 @@ class Predictor:
                 progress(done / (tiles.out_height * tiles.out_width))
         return out
 
-    def _run(self, x: Tensor, cfa: str | None) -> Tensor:
-        conditions: dict[str, Any] = {"cfa": cfa} if "cfa" in self.card.conditioning else {}
-        with torch.inference_mode():
-            batch = x.unsqueeze(0).to(self.device, self.dtype).contiguous(memory_format=self._memory_format)
+    def _run(self, x: Tensor, conditions: Mapping[str, Any]) -> Tensor:
+        """The module's output for one input without a batch axis, without it too."""
+        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._autocast):
+            batch = x.unsqueeze(0).to(self.device, self._stored)
+            if batch.ndim == 4:
+                batch = batch.contiguous(memory_format=self._memory_format)
             y: Tensor = self.module(batch, **conditions)
             return y.squeeze(0)
 
@@ -280,15 +352,26 @@ def _device(name: str | torch.device) -> torch.device:
     return device
 
 
-def _dtype(card: ModelCard, dtype: str | torch.dtype | None) -> torch.dtype:
-    name = card.dtypes[0] if dtype is None else str(dtype).removeprefix("torch.")
+def _dtype(card: ModelCard, dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        dtype = next((name for name in card.dtypes if _is_native(name, device)), card.dtypes[0])
+    name = str(dtype).removeprefix("torch.")
     if name not in card.dtypes:
         raise UsageError(f"model {card.name!r} does not work in {name}; it works in {', '.join(card.dtypes)}.")
     found: torch.dtype = getattr(torch, name)
     return found
 
 
-def _memory_format(module: nn.Module) -> torch.memory_format:
+def _is_native(dtype: str, device: torch.device) -> bool:
+    """Whether the device computes in a dtype, rather than by way of a wider one, which gains nothing."""
+    if dtype == "bfloat16":
+        if device.type == "cuda":
+            return torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.cpu._is_avx512_bf16_supported()
+    return dtype != "float16" or device.type == "cuda"
+
+
+def memory_format(module: nn.Module) -> torch.memory_format:
     """Channels-last for convolutional networks, where it takes half the time (measured on a CPU); torch's instance
     normalisation is slower in it."""
     axes = {parameter.ndim for parameter in module.parameters()}

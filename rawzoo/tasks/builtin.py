@@ -31,18 +31,29 @@ DEMOSAIC = Task(
             "[4, H/2, W/2] float. The same values of a Bayer mosaic, one plane per channel in the order R, Gr, Gb, B. "
             "An odd last row or column is completed by mirroring; the output is cropped back."
         ),
+        "network": (
+            "What the network was trained with, which the card's summary names; the function that the card's adapter "
+            "names makes it of the raw image, and camera RGB of the output."
+        ),
     },
     outputs={
         "camera-rgb": (
             "[3, H, W] float. White-balanced linear camera RGB in the units of the input: (1, 1, 1) is white as bright "
             "as the sensor can tell. Scale is 1 for a mosaic and 2 for packed input."
         ),
+        "network": "What the network gives; see the input of this name.",
     },
     conditioning={
         "cfa": (
             "The module is called as module(x, cfa=pattern): the CFA pattern at the top-left of x, 4 or 36 letters. "
             "Every tile starts on a multiple of the CFA period, so the pattern is the same for all of them."
         ),
+        "noise": (
+            "The module is called as module(x, noise=n), n [N, C, 2] float32: a and b of each channel of the CFA "
+            "(Bayer R, Gr, Gb, B; X-Trans R, G, B). Noise of a clean value x of the input has variance a x + b; zeros "
+            "mean none. The same for all tiles of a picture."
+        ),
+        "cond": "The module is called as module(x, cond=c), c [N, K] float32, which the adapter gives.",
     },
     command="rawzoo develop FILE -o OUT --model {model} --weights {weights}",
     job="rawzoo.pipeline:render",
@@ -83,11 +94,20 @@ ISP = Task(
     summary="Mosaic to a finished sRGB picture, in the colours and tones the network learned.",
     inputs={
         "raw-planes": (
-            "[4, H/2, W/2] float. The four planes of the mosaic in the order and scale the network was trained with, "
-            "which the card's summary names; the function that the card's adapter names makes them."
+            "[4, H/2, W/2] float. The four planes of a Bayer mosaic, in the order and scale the network was trained "
+            "with, which the card's summary names; the function that the card's adapter names makes them."
+        ),
+        "raw-sparse": (
+            "[4, H, W] float. R, G and B of the mosaic, 0 where a cell has another colour, and the level of its noise, "
+            "scaled as the card's summary says; the function that the card's adapter names makes them."
         ),
     },
-    outputs={"srgb": "[3, H, W] float. sRGB-encoded, 1 is white; may leave 0..1 a little. Size of the mosaic."},
+    outputs={
+        "srgb": (
+            "[3, H, W] float. sRGB-encoded, 1 is white; may leave 0..1 a little. Size of the mosaic with scale 2 of "
+            "raw-planes and 1 of raw-sparse; with less a smaller picture."
+        )
+    },
     job="rawzoo.tasks.isp:render",
     command="rawzoo run {model} FILE -o OUT --weights {weights}",
     result="A picture.",
@@ -144,6 +164,22 @@ SUPER_RESOLUTION = Task(
     },
 )
 
+RESTORE = Task(
+    name="restore",
+    summary="Picture to the same picture without its noise or blur.",
+    inputs={"srgb": "[3, H, W] float. sRGB-encoded R, G, B, 0..1."},
+    outputs={"srgb": "[3, H, W] float. As the input; may leave 0..1 a little."},
+    source="picture",
+    # Enlarging by one.
+    job="rawzoo.tasks.super_resolution:enlarge",
+    command="rawzoo run {model} FILE -o OUT --weights {weights}",
+    result="A picture.",
+    picture="main",
+    truth="picture",
+    measure="rawzoo.tasks.demosaic:measure",
+    metrics=_OF_PICTURES,
+)
+
 QUALITY = Task(
     name="quality",
     summary="Picture to a distribution of the scores that people would give it.",
@@ -160,11 +196,16 @@ QUALITY = Task(
     picture="none",
     truth="number",
     measure="rawzoo.tasks.quality:measure",
-    metrics={"error": "difference of the mean score from the one people gave"},
+    pool="rawzoo.tasks.quality:pool",
+    metrics={
+        "error": "difference of the mean score from the one that people gave",
+        "plcc": "Pearson's correlation of the mean scores with those of people, over all files",
+        "srcc": "Spearman's, of their ranks",
+    },
 )
 
 
-TASKS = (DEMOSAIC, ISP, SUPER_RESOLUTION, CLASSIFY, QUALITY, WHITE_BALANCE)
+TASKS = (DEMOSAIC, ISP, RESTORE, SUPER_RESOLUTION, CLASSIFY, QUALITY, WHITE_BALANCE)
 
 
 @hookimpl

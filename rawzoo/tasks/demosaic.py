@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rawzoo.errors import UsageError
 from rawzoo.picture import Picture
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rawzoo.inference.canvas import Canvas
     from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.raw.image import RawImage
+    from rawzoo.raw.noise import Profile
     from rawzoo.tasks import Result
 
 
@@ -25,7 +26,7 @@ def accepts(card: ModelCard, cfa: str) -> bool:
     """Whether a model can take mosaics of this CFA pattern, if need be with the origin shifted."""
     if cfa_patterns.period(cfa) == 2:
         return card.cfa in ("any", "bayer", *cfa_patterns.BAYER_PATTERNS)
-    return card.input == "mosaic" and (card.cfa in ("any", "xtrans") or _shift(cfa, card.cfa) is not None)
+    return card.input != "packed" and (card.cfa in ("any", "xtrans") or _shift(cfa, card.cfa) is not None)
 
 
 def require_mosaic(card: ModelCard, raw: RawImage) -> str:
@@ -42,6 +43,20 @@ def require_mosaic(card: ModelCard, raw: RawImage) -> str:
     return raw.cfa
 
 
+class Adapter(Protocol):
+    """What ``ModelCard.adapter`` of a model names whose input is ``network``.
+
+    It makes of the raw image what the network was trained with, for any size and any CFA phase that the card takes,
+    runs it, and makes camera RGB of the output.
+
+    Returns:
+        float32 ``[3, H, W]`` on the CPU, of the size of ``raw.mosaic``: linear camera RGB between black (0) and white
+        (1), without white balance.
+    """
+
+    def __call__(self, predictor: Predictor, raw: RawImage, *, progress: Progress | None = None) -> Tensor: ...
+
+
 def stream(
     predictor: Predictor,
     source: Callable[[int, int], Tensor | np.ndarray],
@@ -49,6 +64,7 @@ def stream(
     width: int,
     cfa: str,
     *,
+    noise: Profile | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Demosaic a picture that is read, and whose output is given, a few rows at a time.
@@ -60,13 +76,17 @@ def stream(
         height, width: size of the mosaic.
         cfa: its pattern. Where the card names another phase of the same pattern, the mosaic is extended by mirroring
             above and to the left until it starts with that phase, and the result is cropped back.
+        noise: one (a, b) of all channels, or one per channel of the CFA (:mod:`rawzoo.raw.cfa`): in the balanced
+            mosaic, the noise of a clean value x has variance a x + b. Models conditioned on noise need it; others
+            leave it unused.
         progress: called after each tile with the finished fraction.
 
     Yields:
         ``(y0, y1, rows)``: rows y0 to y1 of camera RGB, float32 ``[3, y1 - y0, width]``; top to bottom, each once.
 
     Raises:
-        UsageError: the model does not take this CFA pattern or its card breaks the task's contract.
+        UsageError: the model does not take this CFA pattern, needs a noise level and got none or an impossible one,
+            or its card breaks the task's contract.
         RawzooError: as :meth:`Predictor.stream`.
     """
     from rawzoo.inference.canvas import Extended, Packed
@@ -82,20 +102,36 @@ def stream(
     canvas: Canvas = Extended(lambda y0, y1: source(y0, y1)[None], height, width, period, top=down, left=right)
     if card.input == "packed":
         canvas = Packed(canvas, cfa)
-    return _cropped(predictor.stream_canvas(canvas, cfa=cfa, progress=progress), down, right, height, width)
+    conditions = {"noise": _noise(card, noise, cfa)} if "noise" in card.conditioning else {}
+    rows = predictor.stream_canvas(canvas, cfa=cfa, progress=progress, **conditions)
+    return _cropped(rows, down, right, height, width)
 
 
-def demosaic(predictor: Predictor, mosaic: Tensor, cfa: str, *, progress: Progress | None = None) -> Tensor:
+def demosaic(
+    predictor: Predictor, mosaic: Tensor, cfa: str, *, noise: Profile | None = None, progress: Progress | None = None
+) -> Tensor:
     """:func:`stream` for a picture in memory: ``[H, W]`` -> float32 ``[3, H, W]``."""
     if mosaic.ndim != 2:
         raise UsageError(f"a mosaic must have shape [H, W], not {list(mosaic.shape)}.")
     height, width = mosaic.shape
     out: Tensor | None = None
-    for y0, y1, rows in stream(predictor, lambda a, b: mosaic[a:b], height, width, cfa, progress=progress):
+    found = stream(predictor, lambda a, b: mosaic[a:b], height, width, cfa, noise=noise, progress=progress)
+    for y0, y1, rows in found:
         out = rows.new_empty(3, height, width) if out is None else out
         out[:, y0:y1] = rows
     assert out is not None  # plans have at least one row
     return out
+
+
+def _noise(card: ModelCard, noise: Profile | None, cfa: str) -> list[tuple[float, float]]:
+    """A pair for each channel."""
+    if noise is None:
+        raise UsageError(f"model {card.name!r} needs to know how noisy its input is; give noise=[(a, b)].")
+    count = len(cfa_patterns.channels(cfa))
+    pairs = [(float(a), float(b)) for a, b in noise]
+    if len(pairs) not in (1, count) or not all(math.isfinite(n) and n >= 0 for pair in pairs for n in pair):
+        raise UsageError(f"noise must be 1 or {count} pairs (a, b), finite and not negative, not {noise!r}.")
+    return pairs * (count // len(pairs))
 
 
 def _shift(cfa: str, wanted: str) -> tuple[int, int] | None:

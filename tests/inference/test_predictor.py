@@ -338,10 +338,26 @@ def test_bad_options_are_refused(arguments):
         Predictor(card(), nn.Identity(), **arguments)
 
 
-def test_conditions_of_a_picture_that_nobody_gives_are_refused():
-    predictor = Predictor(card(conditioning=("noise_profile",)), nn.Identity())
-    with pytest.raises(UsageError, match="noise_profile"):
-        predictor(torch.zeros(3, 8, 8))
+def test_conditions_reach_every_tile():
+    class Scaled(nn.Module):
+        def forward(self, x, *, cfa, gain, noise):
+            assert cfa == "BGGR"
+            assert gain.shape == (1,)
+            assert noise.shape == (1, 2, 2)
+            assert gain.dtype == noise.dtype == torch.float32
+            return x * gain + noise[0, 1, 0]
+
+    predictor = Predictor(card(conditioning=("cfa", "gain", "noise")), Scaled(), tile=16)
+    x = torch.rand(3, 40, 40)
+    for noise in ([[0, 1], [2, 3]], np.array([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([[0.0, 1.0], [2.0, 3.0]])):
+        assert torch.equal(predictor(x, cfa="BGGR", gain=0.5, noise=noise), x * 0.5 + 2)
+
+
+@pytest.mark.parametrize("given", [{}, {"noise": 1.0, "lux": 2.0}])
+def test_other_conditions_than_the_card_asks_for_are_refused(given):
+    predictor = Predictor(card(conditioning=("noise",)), nn.Identity())
+    with pytest.raises(UsageError, match="takes noise beside its input"):
+        predictor(torch.zeros(3, 8, 8), **given)
 
 
 def test_run_passes_the_conditions_on_and_drops_the_batch():
@@ -359,8 +375,9 @@ def test_run_passes_the_conditions_on_and_drops_the_batch():
             predictor.run(torch.zeros(3, 4, 5), **wrong)
 
 
-def test_dtype_is_the_cards_first_and_output_is_float32():
+def test_dtype_is_the_cards_first_and_output_is_float32(monkeypatch):
     seen = []
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
 
     class Spy(nn.Conv2d):
         def forward(self, x):
@@ -371,6 +388,29 @@ def test_dtype_is_the_cards_first_and_output_is_float32():
     assert Predictor(card(**fields), Spy(3, 3, 1))(torch.rand(3, 8, 8)).dtype == torch.float32
     assert Predictor(card(**fields), Spy(3, 3, 1), dtype="float32")(torch.rand(3, 8, 8)).dtype == torch.float32
     assert seen == [(torch.bfloat16, True, False), (torch.float32, True, False)]
+
+
+def test_default_dtype_is_one_that_the_device_computes_in(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    fields = {"dtypes": ("bfloat16", "float16", "float32")}
+    assert Predictor(card(**fields), nn.Identity()).dtype == torch.float32
+    assert Predictor(card(**fields), nn.Identity(), dtype="bfloat16").dtype == torch.bfloat16
+    assert Predictor(card(dtypes=("float16",)), nn.Identity()).dtype == torch.float16
+
+
+def test_module_under_autocast_keeps_its_weights_and_gets_its_input_in_float32():
+    class Mixed(nn.Conv2d):
+        autocast = True
+
+        def forward(self, x):
+            y = super().forward(x)
+            assert (x.dtype, self.weight.dtype, y.dtype) == (torch.float32, torch.float32, self.expected)
+            return y + x
+
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        net = Mixed(3, 3, 1)
+        net.expected = dtype
+        Predictor(card(dtypes=("bfloat16", "float16", "float32")), net, dtype=dtype)(torch.rand(3, 8, 8))
 
 
 def test_progress_ends_at_one():

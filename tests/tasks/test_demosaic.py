@@ -98,6 +98,27 @@ def test_xtrans_phase_is_shifted_to_the_cards(down, right):
     assert torch.equal(demosaic(predictor, x, cfa), x.expand(3, -1, -1))
 
 
+@pytest.mark.parametrize(("cfa", "count"), [("GRBG", 4), (cfa_patterns.XTRANS_PATTERN, 3)])
+def test_noise_reaches_the_module_for_each_channel(cfa, count):
+    class Noise(nn.Module):
+        def forward(self, x, noise):
+            seen.append(noise)
+            return x.expand(-1, 3, -1, -1)
+
+    predictor = Predictor(card(cfa="any", conditioning=("noise",)), Noise(), tile=6)
+    pairs = [(0.1 * (i + 1), 0.01 * i) for i in range(count)]
+    for profile, expected in (([(0.1, 0.2)], [(0.1, 0.2)] * count), (pairs, pairs)):
+        seen = []
+        demosaic(predictor, torch.rand(12, 12), cfa, noise=profile)
+        assert len(seen) == 4
+        assert all(torch.equal(noise, torch.tensor([expected])) for noise in seen)
+    with pytest.raises(UsageError, match="how noisy"):
+        demosaic(predictor, torch.rand(12, 12), cfa)
+    for wrong in ([(1e-3, 0)] * 2, [(1e-3, float("nan"))], [(-1.0, 0.0)]):
+        with pytest.raises(UsageError, match="pairs"):
+            demosaic(predictor, torch.rand(12, 12), cfa, noise=wrong)
+
+
 def test_stream_gives_every_row_once_when_the_origin_is_shifted():
     x = torch.rand(11, 6)
     predictor = Predictor(card(**PACKED, cfa="RGGB"), Subpixels(), tile=1)
@@ -127,7 +148,7 @@ def test_card_that_does_not_lead_to_full_size_is_refused():
 
 def test_task_describes_every_domain_a_card_can_name():
     task = builtin.DEMOSAIC
-    assert {*task.inputs, *task.outputs} == {"mosaic", "packed", "camera-rgb"}
+    assert {*task.inputs, *task.outputs} == {"mosaic", "packed", "camera-rgb", "network"}
 
 
 def test_tasks_import_no_torch():

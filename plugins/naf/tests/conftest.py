@@ -1,0 +1,23 @@
+"""Golden vectors are used where they are beside the repository."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[4] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, whatever the user has; and what the plugin raises reaches the test as it is."""
+    monkeypatch.setenv("RAWZOO_STRICT_PLUGINS", "1")
+    monkeypatch.setenv("RAWZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the golden vectors."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared folder is not beside the repository")
+    return SHARED / "specs" / "naf" / "golden"
