@@ -123,7 +123,7 @@ def joint(
     if module.isp.use_anscombe:
         found = signal.noise_of(raw, noise)
         # In float32 whatever the network works in: the transform does.
-        parameters = [torch.from_numpy(v)[None].float() for v in found.scaled(small.factors)]
+        parameters = [torch.from_numpy(v)[None].float().to(predictor.device) for v in found.scaled(small.factors)]
         notes.append(found.note)
     with torch.inference_mode():
         y = torch.from_numpy(small.mosaic)[None].to(predictor.device, predictor.dtype)

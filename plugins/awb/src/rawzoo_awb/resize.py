@@ -65,7 +65,7 @@ class _Cells(NamedTuple):
 
 @lru_cache(maxsize=32)
 def _cells(length: int, count: int) -> _Cells:
-    scale = length / count
+    scale = _scale(length, count)
     first, first_weight, tail, tail_weight = [], [], [], []
     for i in range(count):
         low, high = i * scale, i * scale + scale
@@ -111,6 +111,11 @@ def _whole_cells(planes: Array, height: int, width: int) -> npt.NDArray[np.uint1
     return to_uint16(means).reshape(height, width, channels)
 
 
+def _scale(length: int, count: int) -> float:
+    """Samples from one output sample to the next, with OpenCV's rounding, which decides where a position is whole."""
+    return 1.0 / (count / length)
+
+
 def _linear(image: Array, height: int, width: int, *, enlarged_area: bool) -> Array:
     dtype = np.float64 if image.dtype == np.float64 else np.float32
     x: Array = image.astype(dtype)
@@ -125,11 +130,11 @@ def _linear(image: Array, height: int, width: int, *, enlarged_area: bool) -> Ar
 
 def _positions(length: int, count: int, enlarged_area: bool) -> tuple[npt.NDArray[np.intp], Float32]:
     """Sample before each output position, and the weight of the one after it."""
-    scale = length / count
+    scale = _scale(length, count)
     i = np.arange(count)
     if enlarged_area:
         at = np.floor(i * scale)
-        weight = ((i + 1) - (at + 1) * (1 / scale)).astype(np.float32)
+        weight = ((i + 1) - (at + 1) * (count / length)).astype(np.float32)
         weight = np.where(weight <= 0, np.float32(0), weight - np.floor(weight))
     else:
         position = (i + 0.5) * scale - 0.5
