@@ -146,7 +146,7 @@ class Block(nn.Module):
                 self.add_module(f"conv_{kernel}{letter}", layer)
 
     def forward(self, *inputs: Tensor, residual: bool = False) -> Tensor:
-        """``[N, C, H, W]`` of ``inputs`` side by side -> ``[N, C', H, W]``; plus the one input for ``residual``."""
+        """``[N, C, H, W]`` of ``inputs`` side by side -> ``[N, C', H, W]``; with ``residual`` plus the input."""
         first = [self.get_submodule(f"conv_{kernel}a") for kernel in self.kernels]
         second = [self.get_submodule(f"conv_{kernel}b") for kernel in self.kernels]
         if _plain():
@@ -158,7 +158,10 @@ class Block(nn.Module):
         _striped(Joined(inputs), first, branches)
         for layer, branch in zip(second, branches, strict=True):
             _striped(Joined([branch]), [layer], [branch])
-        return out.add_(inputs[0]) if residual else out
+        if residual:
+            for part, x in zip(out.split([x.shape[1] for x in inputs], 1), inputs, strict=True):
+                part.add_(x)
+        return out
 
 
 class Head(ConvLayer):

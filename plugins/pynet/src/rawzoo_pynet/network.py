@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -88,7 +87,7 @@ class PyNet(nn.Module):
             return self.conv_l4_out(x)
 
         coarse = x
-        x = self.conv_l3_d3(torch.cat([e3, self.conv_t3a(coarse, at(8))], 1), residual=True)
+        x = self.conv_l3_d3(e3, self.conv_t3a(coarse, at(8)), residual=True)
         x = self.conv_l3_d4(x, residual=True)
         x = self.conv_l3_d5(x, residual=True)
         x = self.conv_l3_d6(x)
@@ -99,7 +98,7 @@ class PyNet(nn.Module):
 
         coarse = x
         x = self.conv_l2_d3(e2, self.conv_t2a(coarse, at(4)))
-        x = self.conv_l2_d5(torch.cat([x, e2], 1), residual=True)
+        x = self.conv_l2_d5(x, e2, residual=True)
         x = self.conv_l2_d6(x, residual=True)
         x = self.conv_l2_d7(x, residual=True)
         x = self.conv_l2_d8(x)
