@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rawzoo.zoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from rawzoo.picture import Picture, open_picture
     from rawzoo.pipeline import develop
     from rawzoo.raw.dng import write_dng
     from rawzoo.raw.image import RawImage
@@ -25,17 +26,20 @@ __version__ = version("rawzoo")
 
 _HOME = {
     "ModelCard": "rawzoo.zoo.card",
+    "Picture": "rawzoo.picture",
     "RawImage": "rawzoo.raw.image",
     "Weights": "rawzoo.zoo.card",
     "develop": "rawzoo.pipeline",
     "load": "rawzoo.zoo.registry",
     "models": "rawzoo.zoo.registry",
     "open": "rawzoo.raw.reader",
+    "open_picture": "rawzoo.picture",
     "write_dng": "rawzoo.raw.dng",
 }
 
 __all__ = [
     "ModelCard",
+    "Picture",
     "RawImage",
     "Weights",
     "develop",
@@ -43,6 +47,7 @@ __all__ = [
     "load",
     "models",
     "open",
+    "open_picture",
     "write_dng",
 ]
 

@@ -20,6 +20,10 @@ class RawFileError(RawzooError):
     """A file is not a raw file, is damaged, or holds no image data that can be trusted."""
 
 
+class PictureError(RawzooError):
+    """A file is not a picture, is damaged, or is stored in a way rawzoo does not read."""
+
+
 class PluginError(RawzooError):
     """A plugin could not be loaded, or two plugins claim one name."""
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from rawzoo import ops
 from rawzoo.errors import UsageError
+from rawzoo.picture import Picture, upright
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw import color
 from rawzoo.raw.image import Box, RawImage
@@ -125,13 +126,19 @@ def develop(
     return upright(picture[raw.default_crop.slices], raw.orientation)
 
 
+def render(model: str | Predictor, raw: RawImage, *, progress: Progress | None = None) -> Picture:
+    """The job of the task ``demosaic``: :func:`develop` as it is by default, 16 bit deep."""
+    pixels = develop(raw, model, dtype="uint16", progress=progress)
+    return Picture.from_array(pixels, exif=raw.exif, source=raw.source)
+
+
 def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.float64], str]:
     """Camera RGB of the light that a white balance choice stands for, green = 1, and what was used, in words.
 
     Args:
         choice: one of :func:`rawzoo.raw.color.white_balance_neutral`; or the name of a model of task
-            ``white-balance``, if need be with the tuning of the camera after a colon: ``awb-pisp``,
-            ``awb-pisp:imx477``, ``awb-pisp:my-camera.json``.
+            ``white-balance``, ``MODEL[@WEIGHTS][:TUNING]``, if need be with the name of its weights and with the
+            tuning of the camera: ``awb-pisp``, ``awb-pisp:imx477``, ``awb-pisp@mine:my-camera.json``.
 
     Raises:
         UsageError: a choice that is none of these, or one that the file cannot serve.
@@ -142,14 +149,15 @@ def white_balance_neutral(raw: RawImage, choice: str) -> tuple[npt.NDArray[np.fl
     from rawzoo.tasks.white_balance import TASK, estimate
     from rawzoo.zoo import registry
 
-    model, _, tuning = choice.partition(":")
+    named, _, tuning = choice.partition(":")
+    model, _, weights = named.partition("@")
     if model not in [card.name for card in registry.models()]:
         known = ", ".join(card.name for card in registry.models(TASK)) or "none is installed"
         raise UsageError(
             f"white balance {choice!r} is none of {color.WHITE_BALANCES}, or a model of task {TASK} ({known})."
         )
-    found = estimate(raw, model, tuning=tuning or None)
-    return found.neutral, f"{model}: {found}"
+    found = estimate(raw, model, weights=weights or None, tuning=tuning or None)
+    return found.neutral, f"{named}: {found}"
 
 
 def camera_rgb_rows(
@@ -252,10 +260,11 @@ def _card(raw: RawImage, model: str | Predictor | None) -> ModelCard:
     else:
         card = model.card
     if card.task != "demosaic":
-        raise UsageError(f"model {card.name} is for task {card.task}; developing needs one of task demosaic.")
-    assert raw.cfa is not None
-    if not demosaic.accepts(card, raw.cfa):
-        raise UsageError(f"model {card.name} takes {card.cfa} mosaics, and {raw.source or 'this one'} is {raw.kind}.")
+        raise UsageError(
+            f"model {card.name} is for task {card.task}, and developing needs one of task demosaic; "
+            f"rawzoo run {card.name} does what it is for."
+        )
+    demosaic.require_mosaic(card, raw)
     return card
 
 
@@ -299,17 +308,6 @@ def _predictor(raw: RawImage, model: str | Predictor | None, device: str, tile: 
 
 def _name(model: str | Predictor | None) -> str:
     return model.card.name if model is not None and not isinstance(model, str) else str(model)
-
-
-def upright(picture: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Apply an EXIF orientation (1 to 8) to ``[H, W, ...]``; contiguous."""
-    if orientation in (5, 6, 7, 8):
-        picture = picture.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
-    if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
-    return np.ascontiguousarray(picture)
 
 
 def tone_table(baseline_exposure: float, look: Look) -> npt.NDArray[np.float32] | None:

@@ -14,21 +14,27 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rawzoo.errors import RawzooError, UsageError
+from rawzoo.errors import RawzooError, UsageError, WeightsError
 from rawzoo.inference.predictor import Predictor
+from rawzoo.picture import Picture
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw.image import ColorMatrix, RawImage
-from rawzoo.tasks import white_balance
+from rawzoo.tasks import Result, white_balance
+from rawzoo.tasks.classify import Classification
+from rawzoo.tasks.quality import Quality
 from rawzoo.zoo import registry
 from rawzoo.zoo.card import ModelCard, problems
 
-_CHANNELS = {"mosaic": 1, "packed": 4, "camera-rgb": 3}
-_DOMAINS = (*_CHANNELS, "awb-grid", "temperature")
+#: Tasks whose models make pictures of pictures, so that size, tiles and grid can be judged without an adapter.
+_PICTURE_TASKS = ("demosaic", "super-resolution")
+_CHANNELS = {"mosaic": 1, "packed": 4, "camera-rgb": 3, "srgb": 3, "srgb-255": 3}
+_WHITE = {"srgb-255": 255.0}
 
 # Largest difference between two ways of computing the same, relative to the largest output, which is float32.
 _TOLERANCE = {"float64": 1e-6, "float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}
@@ -48,6 +54,25 @@ sys.exit("torch" in sys.modules)
 """
 
 
+def write_random_weights(name: str, path: str | Path) -> Path:
+    """Weights for tests of a model whose trained ones cannot be shipped: what its architecture starts from, seed 0.
+
+    Args:
+        name: of a registered model.
+        path: of the safetensors file to write.
+
+    Returns:
+        The path, to be given as ``weights``.
+    """
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = registry.build(registry.card(name)).state_dict()
+    save_file({key: value.contiguous().clone() for key, value in state.items()}, path)
+    return Path(path)
+
+
 def assert_model_contract(name: str, *, weights: str | Path | None = None, device: str = "cpu") -> None:
     """Checks that a model does what its card says, and what the rest of rawzoo counts on.
 
@@ -55,12 +80,18 @@ def assert_model_contract(name: str, *, weights: str | Path | None = None, devic
     with the same result; output size is input size times scale, with the channels of the output domain, finite for
     noise, black and over-range input, in every dtype of the card; tiles of two sizes, odd picture sizes and a moved
     grid change nothing, for every CFA phase the card takes (skipped for global context); the weights survive a way
-    through safetensors; a dtype the card does not list is refused. Of models of task white-balance, instead of output
-    size and tiling: a temperature for every grid and lux, and gains for a raw image whatever its file says they are.
+    through safetensors; a dtype the card does not list is refused.
+
+    Models of other tasks than ``demosaic`` and ``super-resolution`` are judged by what their adapter makes of raw
+    images, of each CFA phase the card takes, or of pictures, noise, black and white: finite, the same twice, near the
+    same in every dtype, and what the task promises (``isp``: a picture of the mosaic's size; ``classify``:
+    probabilities of named labels; ``quality``: a distribution of rising scores). Of task ``white-balance``: a
+    temperature for every grid and lux, and gains for a raw image whatever its file says they are.
 
     Args:
         name: of a registered model.
-        weights, device: as for :func:`rawzoo.load`.
+        weights, device: as for :func:`rawzoo.load`; :func:`write_random_weights` makes some for a card that
+            has none.
 
     Raises:
         AssertionError: saying what is wrong and how to mend it.
@@ -72,9 +103,14 @@ def assert_model_contract(name: str, *, weights: str | Path | None = None, devic
     def load(tile: int | None = None, dtype: str = dtype, weights: str | Path | None = weights) -> Predictor:
         return registry.load(name, weights=weights, device=device, dtype=dtype, tile=tile)
 
-    predictor = load()
+    try:
+        predictor = load()
+    except WeightsError as error:
+        raise AssertionError(f"{error} For this test, write_random_weights makes some.") from error
     if card.task == white_balance.TASK:
         _check_white_balance(predictor, [load(), *(load(dtype=other) for other in card.dtypes)])
+    elif card.task not in _PICTURE_TASKS:
+        _check_job(predictor, [load(), *(load(dtype=other) for other in card.dtypes)])
     else:
         for cfa in _patterns(card):
             _check_output(predictor, cfa)
@@ -103,8 +139,13 @@ def _check_card(card: ModelCard) -> None:
     again = ModelCard.from_dict(json.loads(json.dumps(card.to_dict())))
     _require(again == card, f"{card.name}: the card changes on a way through JSON (use lists, not tuples, in config).")
     _require(card.summary, f"{card.name}: the card has no summary; write one sentence for `rawzoo models`.")
-    for domain in (card.input, card.output):
-        _require(domain in _DOMAINS, f"{card.name}: this test knows no {domain!r} tensors, only {', '.join(_DOMAINS)}.")
+    known = ("isp", "classify", "quality", white_balance.TASK, *_PICTURE_TASKS)
+    _require(card.task in known, f"{card.name}: this test knows no task {card.task!r}, only {', '.join(known)}.")
+    task = registry.task(card.task)
+    for what, domain, domains in (("input", card.input, task.inputs), ("output", card.output, task.outputs)):
+        _require(
+            domain in domains, f"{card.name}: {what} {domain!r} is none of task {task.name}'s: {', '.join(domains)}."
+        )
     child = subprocess.run([sys.executable, "-c", _TORCH_FREE.format(name=card.name)], capture_output=True, text=True)  # noqa: S603
     # In-test plugins do not exist in the child; there is nothing to learn about them here.
     if "UsageError" not in child.stderr:
@@ -136,10 +177,14 @@ def _tiles(card: ModelCard, cfa: str | None) -> list[int]:
 
 
 def _picture(card: ModelCard, height: int, width: int, seed: int = 0) -> Tensor:
-    """Noise around a ramp, ``[C, height, width]``, mostly in 0..1; reproducible."""
+    """Noise around a ramp, ``[C, height, width]``, mostly between black and white; reproducible."""
     generator = torch.Generator().manual_seed(seed)
     ramp = torch.linspace(0.05, 0.8, width).expand(_CHANNELS[card.input], height, width)
-    return ramp + 0.1 * torch.randn(ramp.shape, generator=generator)
+    return (ramp + 0.1 * torch.randn(ramp.shape, generator=generator)) * _WHITE.get(card.input, 1.0)
+
+
+def _white(card: ModelCard, height: int, width: int, times: float) -> Tensor:
+    return torch.full((_CHANNELS[card.input], height, width), times * _WHITE.get(card.input, 1.0))
 
 
 def _size(card: ModelCard, cfa: str | None) -> tuple[int, int]:
@@ -170,7 +215,7 @@ def _check_output(predictor: Predictor, cfa: str | None) -> None:
     for what, x in (
         ("noise", y),
         ("black", _run(predictor, torch.zeros(_CHANNELS[card.input], height, width), cfa)),
-        ("over-range (4.0)", _run(predictor, torch.full((_CHANNELS[card.input], height, width), 4.0), cfa)),
+        ("over-range (4.0)", _run(predictor, _white(card, height, width, 4.0), cfa)),
     ):
         _require(
             bool(x.isfinite().all()), f"{card.name}: {what} input gives NaN or infinity; guard roots and divisions."
@@ -215,7 +260,7 @@ def _check_deterministic(predictor: Predictor, again: Predictor) -> None:
         _run(again, x, cfa),
         first,
         0.0,
-        f"{card.name}: loaded twice it gives two results; some parameters are random: give the card weights for them",
+        f"{card.name}: loaded twice it gives two results: something random is not among its weights; make it a buffer",
     )
 
 
@@ -245,14 +290,7 @@ def _check_white_balance(predictor: Predictor, others: list[Predictor]) -> None:
                     0.0 if other.dtype == predictor.dtype else 8 * _TOLERANCE[str(other.dtype).removeprefix("torch.")],
                     f"{card.name}: loaded again, in {other.dtype}, it gives another temperature for {what}",
                 )
-    mosaic = (1000.0 + 200.0 * torch.rand(128, 192, generator=generator)).numpy().astype("uint16")
-    raw = RawImage.from_array(
-        mosaic,
-        cfa="RGGB",
-        black_level=64,
-        white_level=4095,
-        color_matrices=[ColorMatrix(21, ((0.7, -0.12, -0.09), (-0.38, 1.16, 0.25), (-0.04, 0.15, 0.6)))],
-    )
+    raw = _raw_image(1000.0 + 200.0 * torch.rand(128, 192, generator=generator), "RGGB")
     found = white_balance.estimate(raw, predictor)
     _require(
         found.gains[1] == 1.0 and all(0.1 < gain < 10.0 for gain in found.gains),
@@ -262,6 +300,90 @@ def _check_white_balance(predictor: Predictor, others: list[Predictor]) -> None:
     balanced = white_balance.estimate(replace(raw, as_shot_neutral=(1.0, 0.2, 0.1)), predictor)
     _require(
         balanced == found, f"{card.name}: it looks at the white balance in the file; it is to judge the picture only."
+    )
+
+
+def _raw_image(mosaic: Tensor, cfa: str) -> RawImage:
+    return RawImage.from_array(
+        mosaic.numpy().astype("uint16"),
+        cfa=cfa,
+        black_level=64,
+        white_level=4095,
+        as_shot_neutral=(0.5, 1.0, 0.65),
+        color_matrices=[ColorMatrix(21, ((0.7, -0.12, -0.09), (-0.38, 1.16, 0.25), (-0.04, 0.15, 0.6)))],
+    )
+
+
+def _sources(card: ModelCard) -> list[tuple[str, RawImage | Picture]]:
+    """What a job is tried on, of odd sizes: noise first, in every CFA phase the card takes, then black and white."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = 133, 171
+    noise = torch.linspace(0.1, 0.8, width) + 0.1 * torch.randn(height, width, generator=generator)
+    fills = [torch.zeros(height, width), torch.ones(height, width)]
+    if registry.task(card.task).source == "picture":
+        pictures = [p.clamp(0.0, 1.0).unsqueeze(2).expand(-1, -1, 3) for p in (noise, noise[:41, :37], *fills)]
+        named = ("noise", "a small picture", "black", "white")
+        return [(what, Picture.from_array(p.numpy())) for what, p in zip(named, pictures, strict=True)]
+    # Here all models take mosaics, whatever the domain of their tensors is.
+    patterns = [cfa or "RGGB" for cfa in _patterns(replace(card, input="mosaic"))]
+    mosaics = [(f"noise in {cfa[:4]}", noise, cfa) for cfa in patterns]
+    mosaics += [(what, fill, patterns[0]) for what, fill in zip(("black", "white"), fills, strict=True)]
+    return [(what, _raw_image((64 + 4031 * x).clamp(0, 4095), cfa)) for what, x, cfa in mosaics]
+
+
+def _check_job(predictor: Predictor, others: list[Predictor]) -> None:
+    card = predictor.card
+    task = registry.task(card.task)
+    job = registry.resolve(task.job, f"task {task.name}")
+    for index, (what, source) in enumerate(_sources(card)):
+        found = job(predictor, source)
+        values = _values(card, found, source)
+        _require(
+            bool(values.isfinite().all()), f"{card.name}: {what} gives NaN or infinity; guard roots and divisions."
+        )
+        _require(str(found), f"{card.name}: its result for {what} has no words.")
+        json.dumps(found.to_dict(), allow_nan=False)
+        for other in others if index == 0 else ():
+            same = other.dtype == predictor.dtype
+            _require_equal(
+                _values(card, job(other, source), source),
+                values,
+                0.0 if same else 8 * _TOLERANCE[str(other.dtype).removeprefix("torch.")],
+                f"{card.name}: loaded again, in {other.dtype}, it gives another result for {what}",
+            )
+
+
+def _values(card: ModelCard, found: Result, source: RawImage | Picture) -> Tensor:
+    """The numbers of a result, after a look at whether they are what the task promises."""
+    if isinstance(found, Picture):
+        _require(
+            found.pixels.shape == (source.height, source.width, 3) and found.pixels.dtype == np.float32,
+            f"{card.name}: it makes {found.pixels.dtype} {list(found.pixels.shape)} of a mosaic of {source.height} x "
+            f"{source.width}.",
+        )
+        return torch.from_numpy(found.pixels)
+    if isinstance(found, Classification):
+        count = len(found.labels)
+        _require_shares(card, found.probabilities, count, "probabilities")
+        image = found.image
+        _require(
+            image is None or (image.ndim == 3 and image.shape[0] == 3 and bool(np.isfinite(image).all())),
+            f"{card.name}: its image must be [3, H, W] and finite.",
+        )
+        return torch.from_numpy(found.probabilities)
+    _require(isinstance(found, Quality), f"{card.name}: its adapter gives a {type(found).__name__}.")
+    assert isinstance(found, Quality)
+    _require_shares(card, found.distribution, len(found.scores), "distribution")
+    _require(bool(np.all(np.diff(found.scores) > 0)), f"{card.name}: its scores must rise, not {found.scores}.")
+    return torch.from_numpy(found.distribution)
+
+
+def _require_shares(card: ModelCard, shares: Any, count: int, what: str) -> None:
+    fine = isinstance(shares, np.ndarray) and shares.shape == (count,) and shares.dtype == np.float32
+    _require(fine, f"{card.name}: its {what} must be a float32 array of {count}, one for each label or score.")
+    _require(
+        bool(np.all(shares >= 0)) and abs(float(shares.sum(dtype=np.float64)) - 1.0) < 1e-4,
+        f"{card.name}: its {what} must not be negative and must sum to 1, not {shares.sum():.6g}.",
     )
 
 

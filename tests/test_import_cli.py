@@ -82,7 +82,8 @@ def test_import_show_and_develop(command, checkpoint, tmp_path):
     assert text.splitlines()[0] == "Toy of width 4"
     assert str(where) in text
     assert 'rawzoo.load("toy", weights="toy-final")' in text
-    assert "--model toy --weights toy-final" in text
+    assert "rawzoo develop FILE -o OUT --model toy --weights toy-final" in text
+    assert "toy has no others, so they need not be named" in text
     assert where.is_file()
 
     shown = command("show", "toy")
@@ -100,6 +101,10 @@ def test_import_show_and_develop(command, checkpoint, tmp_path):
     command("develop", mosaic, "-o", out, "--model", "toy", "--weights", "toy-final", *options)
     with Image.open(out) as image:
         assert image.size == (32, 24)
+    command("develop", mosaic, "-o", out, "--model", "toy", *options)
+    assert "need not be named" not in command("import", checkpoint, "--name", "again")
+    text = command("develop", mosaic, "-o", out, "--model", "toy", *options, status=2)
+    assert text == "rawzoo: model toy has several imported weights, say which: again, toy-final.\n"
     text = command("develop", mosaic, "-o", out, "--model", "malvar", "--weights", "toy-final", *options, status=2)
     assert text == "rawzoo: --weights toy-final makes no sense with --model malvar, which has none.\n"
 

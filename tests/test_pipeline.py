@@ -11,6 +11,7 @@ import rawpy
 import rawzoo
 from rawzoo import ops, pipeline
 from rawzoo.errors import UsageError
+from rawzoo.picture import upright
 from rawzoo.raw import color
 from rawzoo.raw.image import Box, ColorMatrix, RawImage
 
@@ -80,7 +81,7 @@ def test_orientations_agree_with_pillow(orientation: int, tmp_path: Path) -> Non
     Image.fromarray(picture).save(tmp_path / "a.png", exif=exif)
     with Image.open(tmp_path / "a.png") as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
-    np.testing.assert_array_equal(pipeline.upright(picture, orientation), expected)
+    np.testing.assert_array_equal(upright(picture, orientation), expected)
 
 
 @pytest.mark.parametrize("exposure", [-2.0, 0.0, 1.5])

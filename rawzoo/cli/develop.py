@@ -25,7 +25,7 @@ def develop(
             "--white-balance",
             "-w",
             help="as-shot, daylight, grey-world, kelvin[,tint] such as 5200,+8, gains such as 2.1,1,1.6, or a model "
-            "of task white-balance, if need be with the camera's tuning: MODEL[:TUNING].",
+            "of task white-balance, if need be with its weights and the camera's tuning: MODEL[@WEIGHTS][:TUNING].",
         ),
     ] = "as-shot",
     exposure: Annotated[float, typer.Option("--exposure", "-e", help="EV, added to the file's own.")] = 0.0,

@@ -25,7 +25,9 @@ def import_(
 
     Nothing in the file is executed. The weights are kept as safetensors, where rawzoo finds them by name.
     """
+    from rawzoo.zoo import registry
     from rawzoo.zoo.importing import import_checkpoint
+    from rawzoo.zoo.weights import imported_weights
 
     done = import_checkpoint(file, model=model, name=name, averages=averages)
     provenance = done.provenance
@@ -48,5 +50,9 @@ def import_(
     table.add_row("weights", done.name)
     table.add_row("where", str(done.path))
     table.add_row("in Python", f'rawzoo.load("{provenance.model}", weights="{done.name}")')
-    table.add_row("commands", f"--model {provenance.model} --weights {done.name}")
+    card = registry.card(provenance.model)
+    if command := registry.task(card.task).command:
+        table.add_row("command", command.format(model=card.name, weights=done.name))
+    if not card.weights and len(imported_weights(card.name)) == 1:
+        table.add_row("by default", f"yes: {card.name} has no others, so they need not be named")
     write(table)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,39 @@ class Task:
         inputs: domain of the input tensor -> its axes, units and value range. A card picks one of these.
         outputs: domain of the output tensor -> the same.
         conditioning: what a card may ask for besides the picture -> how the module receives it.
+        source: what the task starts from: ``"raw"``, a :class:`rawzoo.RawImage`, or ``"picture"``, a developed
+            :class:`rawzoo.Picture`.
+        job: dotted path of what does the whole of it, ``function(predictor, source, *, progress=None, ...) ->
+            Result``: it turns the source into the network's input, runs it, and makes a result of the output. Further
+            keywords are options of the task. Empty for a task that ``rawzoo run`` cannot do.
+        truth: what results are judged by: a ``"picture"``, a ``"label"``, or a ``"number"``.
+        measure: dotted path of ``function(result, truth, **options) -> {metric: value}`` for one source, with the
+            truth as :class:`rawzoo.Picture`, text or float. Empty for a task that ``rawzoo evaluate`` cannot do.
+        metrics: the metrics it gives -> what they are, with unit.
+        command: the command line that runs a model of this task, with ``{model}`` and ``{weights}`` for their names.
     """
 
     name: str
     summary: str
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
-    conditioning: Mapping[str, str]
+    conditioning: Mapping[str, str] = field(default_factory=dict)
+    source: Literal["raw", "picture"] = "raw"
+    job: str = ""
+    truth: Literal["picture", "label", "number"] = "picture"
+    measure: str = ""
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    command: str = "rawzoo run {model} FILE --weights {weights}"
+
+
+class Result(Protocol):
+    """What a task's job gives for one source. ``str`` of it is for people."""
+
+    @property
+    def picture(self) -> npt.NDArray[np.float32] | None:
+        """float32 ``[H, W, 3]``, sRGB, 0..1, upright; None where the result is no picture and comes with none."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; the picture is not among them."""
+        ...

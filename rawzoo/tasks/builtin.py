@@ -36,6 +36,8 @@ DEMOSAIC = Task(
             "Every tile starts on a multiple of the CFA period, so the pattern is the same for all of them."
         ),
     },
+    command="rawzoo develop FILE -o OUT --model {model} --weights {weights}",
+    job="rawzoo.pipeline:render",
 )
 
 WHITE_BALANCE = Task(
@@ -53,10 +55,68 @@ WHITE_BALANCE = Task(
     conditioning={
         "lux": "The module is called as module(x, lux=y), y [N] float: illuminance of the scene in lux, no logarithm."
     },
+    command="rawzoo develop FILE -o OUT --white-balance {model}@{weights}",
+    job="rawzoo.tasks.white_balance:run",
+)
+
+
+ISP = Task(
+    name="isp",
+    summary="Mosaic to a finished sRGB picture, in the colours and tones the network learned.",
+    inputs={
+        "raw-planes": (
+            "[4, H/2, W/2] float. The four planes of the mosaic in the order and scale the network was trained with, "
+            "which the card's summary names; the function that the card's adapter names makes them."
+        ),
+    },
+    outputs={"srgb": "[3, H, W] float. sRGB-encoded, 1 is white; may leave 0..1 a little. Size of the mosaic."},
+    job="rawzoo.tasks.isp:render",
+)
+
+CLASSIFY = Task(
+    name="classify",
+    summary="Noisy mosaic to the probabilities of labels.",
+    inputs={
+        "network": (
+            "What the network was trained with, which the card's summary names; the function that the card's adapter "
+            "names makes it of the mosaic and its noise."
+        ),
+    },
+    outputs={"logits": "[K] float. The adapter makes of them: rawzoo.tasks.classify.Classification."},
+    job="rawzoo.tasks.classify:classify",
+)
+
+SUPER_RESOLUTION = Task(
+    name="super-resolution",
+    summary="Picture to a larger one.",
+    inputs={
+        "srgb": "[3, H, W] float. sRGB-encoded R, G, B, 0..1.",
+        "srgb-255": "[3, H, W] float. sRGB-encoded R, G, B, 0..255.",
+    },
+    outputs={
+        "srgb": "[3, H * scale, W * scale] float. As the input; may leave 0..1 a little.",
+        "srgb-255": "[3, H * scale, W * scale] float. As the input; may leave 0..255 a little.",
+    },
+    source="picture",
+    job="rawzoo.tasks.super_resolution:enlarge",
+)
+
+QUALITY = Task(
+    name="quality",
+    summary="Picture to a distribution of the scores that people would give it.",
+    inputs={
+        "srgb-255": (
+            "[3, h, w] float. sRGB-encoded R, G, B, 0..255, of the size the network takes; the function that the "
+            "card's adapter names makes it of a picture of any size."
+        ),
+    },
+    outputs={"distribution": "[10] float, summing to 1. The adapter makes of it: rawzoo.tasks.quality.Quality."},
+    source="picture",
+    job="rawzoo.tasks.quality:judge",
 )
 
 
 @hookimpl
 def rawzoo_register_tasks(register: RegisterTask) -> None:
-    register(DEMOSAIC)
-    register(WHITE_BALANCE)
+    for task in (DEMOSAIC, WHITE_BALANCE, ISP, CLASSIFY, SUPER_RESOLUTION, QUALITY):
+        register(task)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rawzoo.inference.canvas import Canvas
     from rawzoo.inference.predictor import Predictor, Progress
+    from rawzoo.raw.image import RawImage
 
 
 def accepts(card: ModelCard, cfa: str) -> bool:
@@ -23,6 +24,20 @@ def accepts(card: ModelCard, cfa: str) -> bool:
     if cfa_patterns.period(cfa) == 2:
         return card.cfa in ("any", "bayer", *cfa_patterns.BAYER_PATTERNS)
     return card.input == "mosaic" and (card.cfa in ("any", "xtrans") or _shift(cfa, card.cfa) is not None)
+
+
+def require_mosaic(card: ModelCard, raw: RawImage) -> str:
+    """The CFA pattern of a raw image that a model can take.
+
+    Raises:
+        UsageError: the image holds no mosaic, or one of a kind the model does not take.
+    """
+    name = raw.source or "this raw image"
+    if raw.cfa is None:
+        raise UsageError(f"{name} holds no mosaic ({raw.kind}), and model {card.name} works on one; use another model.")
+    if not accepts(card, raw.cfa):
+        raise UsageError(f"model {card.name} takes {card.cfa} mosaics, and {name} is {raw.kind}.")
+    return raw.cfa
 
 
 def stream(

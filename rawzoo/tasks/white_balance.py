@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rawzoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from rawzoo.inference.predictor import Predictor
+    from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.raw.image import RawImage
 
 TASK = "white-balance"
@@ -38,6 +38,10 @@ class WhiteBalance:
         """Camera RGB of the light, green = 1."""
         return np.asarray(1.0 / np.array(self.gains))
 
+    @property
+    def picture(self) -> None:
+        """None: the result is numbers."""
+
     def __str__(self) -> str:
         red, green, blue = self.gains
         return f"{self.temperature:.0f} K, gains {red:.3f},{green:.0f},{blue:.3f} ({self.lux:.0f} lux, {self.tuning})"
@@ -62,12 +66,31 @@ class Adapter(Protocol):
     def __call__(self, predictor: Predictor, raw: RawImage, tuning: str | None) -> WhiteBalance: ...
 
 
-def estimate(raw: RawImage, model: str | Predictor, *, tuning: str | None = None, device: str = "cpu") -> WhiteBalance:
+def run(
+    predictor: Predictor,
+    raw: RawImage,
+    *,
+    tuning: str | None = None,
+    progress: Progress | None = None,  # noqa: ARG001
+) -> WhiteBalance:
+    """The task's job: :func:`estimate` with a loaded model."""
+    return estimate(raw, predictor, tuning=tuning)
+
+
+def estimate(
+    raw: RawImage,
+    model: str | Predictor,
+    *,
+    weights: str | None = None,
+    tuning: str | None = None,
+    device: str = "cpu",
+) -> WhiteBalance:
     """Estimate the white balance of a raw image.
 
     Args:
         raw: with colour; the white balance the file states is not looked at.
         model: name of a model of this task, or a loaded one.
+        weights: as for :func:`rawzoo.load`, for a model given by name.
         tuning: the camera's colours: a file, or a name that the model's plugin knows; None to go by the image.
         device: for a model given by name.
 
@@ -81,7 +104,8 @@ def estimate(raw: RawImage, model: str | Predictor, *, tuning: str | None = None
     if card.task != TASK:
         raise UsageError(f"model {card.name} is for task {card.task}; white balance needs one of task {TASK}.")
     adapter: Adapter = registry.adapter(card)
-    return adapter(registry.load(model, device=device) if isinstance(model, str) else model, raw, tuning)
+    predictor = registry.load(model, weights=weights, device=device) if isinstance(model, str) else model
+    return adapter(predictor, raw, tuning)
 
 
 def mired_error(temperature: npt.ArrayLike, reference: npt.ArrayLike) -> npt.NDArray[np.float64]:

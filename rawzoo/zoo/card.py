@@ -57,7 +57,7 @@ class ModelCard:
         conditioning: extra inputs, e.g. ``("noise_profile",)``.
         adapter: dotted path of the function that leads from a raw image to the model and from its output to the
             result, for tasks that leave this to the model (:mod:`rawzoo.tasks.white_balance`); empty for others.
-        weights: named sets, the default first. Empty for models that need none.
+        weights: named sets, the default first. Empty for models that need none, or whose weights users import.
         formats: foreign checkpoint formats its importer reads.
         paper, licence: where it comes from, and the licence of the code.
         published: where its authors' weights are, under which licence, and how to import them; sentences.

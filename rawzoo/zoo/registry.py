@@ -85,7 +85,8 @@ def load(
     Raises:
         UsageError: no such model, weights, device, dtype or runtime.
         PluginError: the model's or runtime's code cannot be imported or does not do as its card says.
-        WeightsError: weights are missing, damaged, or made for another model.
+        WeightsError: weights are missing, damaged, or made for another model; or there are none for a module with
+            parameters, which is never run with random ones.
     """
     manager = get_manager()
     model = card(name)
@@ -96,6 +97,8 @@ def load(
     chosen = _choose_weights(model, weights)
     if chosen is None:
         module = build(model)
+        if any(True for _ in module.parameters()):
+            raise WeightsError(_no_weights(model))
     else:
         with weights_file(chosen) as path:
             model = _configured(model, path)
@@ -216,7 +219,7 @@ def _choose_weights(model: ModelCard, weights: str | Path | None) -> Weights | N
     imported = imported_weights(model.name)
     if weights is None:
         if len(imported) > 1:
-            raise UsageError(f"model {model.name} has several imported weights, give one of {', '.join(imported)}.")
+            raise UsageError(f"model {model.name} has several imported weights, say which: {', '.join(imported)}.")
         return next((Weights(where=str(path)) for path in imported.values()), None)
     if weights in imported:
         return Weights(where=str(imported[weights]))
@@ -227,6 +230,14 @@ def _choose_weights(model: ModelCard, weights: str | Path | None) -> Weights | N
         f"model {model.name} has no weights named {weights!r}; give "
         + (f"one of {', '.join(names)}, or " if names else "")
         + "the path of a .safetensors file."
+    )
+
+
+def _no_weights(model: ModelCard) -> str:
+    published = f"; published: {model.published}" if model.published else "."
+    return (
+        f"model {model.name} has no weights here: import some with `rawzoo import FILE`, or give a .safetensors file "
+        f"as its weights{published}"
     )
 
 

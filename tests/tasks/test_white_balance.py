@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import rawzoo
 from rawzoo import pipeline
 from rawzoo.cli import app
-from rawzoo.errors import PluginError, UsageError
+from rawzoo.errors import PluginError, UsageError, WeightsError
 from rawzoo.raw.image import RawImage
 from rawzoo.tasks.white_balance import TASK, WhiteBalance, estimate, mired_error
 from rawzoo.zoo.card import ModelCard
@@ -23,6 +25,14 @@ from rawzoo.tasks.white_balance import WhiteBalance
 class Net(nn.Module):
     def forward(self, x, lux):
         return 1000 * x.mean((1, 2, 3)) + lux
+
+class Offset(Net):
+    def __init__(self):
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, lux):
+        return super().forward(x, lux) + self.offset
 
 def adapt(predictor, raw, tuning):
     kelvin = float(predictor.run(torch.full((3, 2, 2), 4.0), lux=100.0))
@@ -50,6 +60,8 @@ def model(tmp_path, monkeypatch):
         def rawzoo_register_models(self, register):
             register(ModelCard(name="balance", adapter="balance_network:adapt", **fields))
             register(ModelCard(name="helpless", **fields))
+            trained = {**fields, "architecture": "balance_network:Offset"}
+            register(ModelCard(name="offset", adapter="balance_network:adapt", **trained))
 
     get_manager().add(Plugin(), "balance-plugin")
     yield "balance"
@@ -75,6 +87,23 @@ def test_what_was_used_is_told_in_words(model):
     assert words == "balance: 4100 K, gains 3.500,1,1.500 (100 lux, tuning 3.5)"
 
 
+def test_weights_are_chosen_by_name(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAWZOO_CACHE", str(tmp_path))
+    folder = tmp_path / "imported" / "offset"
+    folder.mkdir(parents=True)
+    with pytest.raises(WeightsError, match="model offset has no weights here"):
+        rawzoo.develop(raw_image(), white_balance="offset")
+    for name, kelvin in (("colder", 500.0), ("warmer", -500.0)):
+        save_file({"offset": torch.tensor([kelvin])}, folder / f"{name}.safetensors")
+    for choice, kelvin in (("offset@colder", 4600), ("offset@warmer:3.5", 3600)):
+        _, words = pipeline.white_balance_neutral(raw_image(), choice)
+        assert words.startswith(f"{choice.partition(':')[0]}: {kelvin} K")
+    with pytest.raises(UsageError, match="several imported weights, say which: colder, warmer"):
+        rawzoo.develop(raw_image(), white_balance="offset")
+    (folder / "warmer.safetensors").unlink()
+    assert estimate(raw_image(), "offset") == estimate(raw_image(), "offset", weights="colder")
+
+
 def test_result_is_json(model):
     found = estimate(raw_image(), rawzoo.load(model))
     assert found == estimate(raw_image(), model)
@@ -89,7 +118,7 @@ def test_result_is_json(model):
 
 def test_wrong_models_are_refused(model):
     for choice, message in (
-        ("balanced", r"or a model of task white-balance \(.*balance, helpless\)"),
+        ("balanced", r"or a model of task white-balance \(.*balance, helpless, offset\)"),
         ("malvar", "model malvar is for task demosaic; white balance needs one of task white-balance"),
     ):
         with pytest.raises(UsageError, match=message):

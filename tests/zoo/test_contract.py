@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from plugin_sources import registers_models
 
-from rawzoo.testing import assert_model_contract
+from rawzoo.testing import assert_model_contract, write_random_weights
 from rawzoo.zoo import registry
 
 NETWORKS = """
@@ -33,7 +33,10 @@ class Conv(nn.Module):
 class Random(Conv):
     def __init__(self):
         super().__init__()
-        nn.init.normal_(self.conv.weight)
+        self.offset = torch.rand(1)
+
+    def forward(self, x):
+        return super().forward(x) + self.offset
 
 class Noisy(Conv):
     def forward(self, x):
@@ -67,6 +70,7 @@ def model(install, tmp_path, monkeypatch):
     def make(network, source="", **fields):
         card = {"architecture": f"contract_networks:{network}", "summary": "A blur.", "cfa": "RGGB"} | fields
         install("contract-zoo", source + registers_models("net", **card))
+        return write_random_weights("net", tmp_path / "net.safetensors")
 
     return make
 
@@ -92,13 +96,22 @@ def test_classical_models_keep_it(name):
     ids=str,
 )
 def test_models_that_keep_it(model, fields):
-    model("Conv", **fields)
-    assert_model_contract("net")
+    assert_model_contract("net", weights=model("Conv", **fields))
 
 
 def test_global_context_that_is_admitted(model):
-    model("Global", halo=None)
-    assert_model_contract("net")
+    assert_model_contract("net", weights=model("Global", halo=None))
+
+
+def test_model_without_weights(model):
+    model("Conv")
+    with pytest.raises(AssertionError, match=r"model net has no weights here: .* write_random_weights makes some"):
+        assert_model_contract("net")
+
+
+def test_random_weights_are_the_same_every_time(model, tmp_path):
+    first = model("Conv").read_bytes()
+    assert write_random_weights("net", tmp_path / "again.safetensors").read_bytes() == first
 
 
 @pytest.mark.parametrize(
@@ -109,7 +122,7 @@ def test_global_context_that_is_admitted(model):
         ("Conv", {"config": {"radius": 3}, "halo": 2}, r"in tiles of 18 it differs .* card.halo \(2\)"),
         ("Conv", {"config": {"stride": 4}, "halo": 4, "period": 2}, "Check .* card.period is the product"),
         ("Global", {}, "needs halo=None"),
-        ("Random", {}, "loaded twice it gives two results; .* give the card weights"),
+        ("Random", {}, "loaded twice it gives two results: .* make it a buffer"),
         ("Noisy", {"halo": None}, "two runs on one input differ"),
         ("Log", {}, "gives NaN or infinity"),
         ("Fixed", {}, "does not take the value in the weights file"),
@@ -117,9 +130,9 @@ def test_global_context_that_is_admitted(model):
     ],
 )
 def test_models_that_break_it(model, network, fields, message):
-    model(network, **({"cfa": "RGGB"} | fields))
+    weights = model(network, **({"cfa": "RGGB"} | fields))
     with pytest.raises(AssertionError, match=f"^(net: |model 'net').*{message}"):
-        assert_model_contract("net")
+        assert_model_contract("net", weights=weights)
 
 
 def test_wrong_scale(install, tmp_path, monkeypatch, model):
@@ -134,8 +147,9 @@ def test_wrong_scale(install, tmp_path, monkeypatch, model):
         """,
     )
     assert registry.card("net").scale == Fraction(2)
+    weights = write_random_weights("net", tmp_path / "net.safetensors")
     with pytest.raises(AssertionError, match=r"card says scale 2.* Check card.scale"):
-        assert_model_contract("net")
+        assert_model_contract("net", weights=weights)
 
 
 def test_listing_that_imports_torch(model, tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ def test_names(lenet, published):
         import_checkpoint(second)
     import_checkpoint(second, name="wide")
     assert list(imported_weights("lenet")) == ["lenet-best-v2", "wide"]
-    with pytest.raises(UsageError, match="model lenet has several imported weights, give one of lenet-best-v2, wide"):
+    with pytest.raises(UsageError, match="model lenet has several imported weights, say which: lenet-best-v2, wide"):
         rawzoo.load("lenet")
     assert torch.equal(rawzoo.load("lenet", weights="wide").module.conv.weight, kernel6)
     assert torch.equal(rawzoo.load("lenet", weights="lenet-best-v2").module.conv.weight, kernel5)

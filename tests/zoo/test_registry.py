@@ -114,6 +114,14 @@ class Net(torch.nn.Module):
     def forward(self, x):
         return self.conv(x)
 
+class Constant(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("value", torch.tensor(0.5))
+
+    def forward(self, x):
+        return self.value.expand(len(x), 3, *x.shape[2:])
+
 def broken():
     raise ValueError("no such width")
 
@@ -220,17 +228,39 @@ def test_card_for_no_task(model):
         rawzoo.load("net")
 
 
-def test_dtype_and_device(model):
+@pytest.mark.parametrize(
+    ("published", "end"),
+    [
+        ("", "as its weights."),
+        ("net.pth at example.org, MIT.", "as its weights; published: net.pth at example.org, MIT."),
+    ],
+)
+def test_parameters_are_never_random(model, monkeypatch, tmp_path, published, end):
+    monkeypatch.setenv("RAWZOO_CACHE", str(tmp_path / "cache"))
+    model(published=published)
+    with pytest.raises(WeightsError) as caught:
+        rawzoo.load("net")
+    start = "model net has no weights here: import some with `rawzoo import FILE`, or give a .safetensors file "
+    assert str(caught.value) == start + end
+
+
+def test_module_without_parameters_needs_no_weights(model):
+    model(architecture="net_of_the_test:Constant")
+    assert rawzoo.load("net")(torch.rand(1, 8, 8)).tolist() == torch.full((3, 8, 8), 0.5).tolist()
+
+
+def test_dtype_and_device(model, tensors, tmp_path):
     model(dtypes=("bfloat16", "float32"))
-    assert rawzoo.load("net").module.conv.weight.dtype == torch.bfloat16
-    assert rawzoo.load("net", dtype=torch.float32).module.conv.weight.dtype == torch.float32
+    path = saved(tensors, tmp_path / "net.safetensors")
+    assert rawzoo.load("net", weights=path).module.conv.weight.dtype == torch.bfloat16
+    assert rawzoo.load("net", weights=path, dtype=torch.float32).module.conv.weight.dtype == torch.float32
     with pytest.raises(UsageError, match="bfloat16, float32"):
-        rawzoo.load("net", dtype="float16")
+        rawzoo.load("net", weights=path, dtype="float16")
     with pytest.raises(UsageError, match="device"):
-        rawzoo.load("net", device="cuda:77")
+        rawzoo.load("net", weights=path, device="cuda:77")
 
 
-def test_runtime_of_a_plugin(model, install):
+def test_runtime_of_a_plugin(model, install, tensors, tmp_path):
     model()
     install(
         "fast-zoo",
@@ -245,7 +275,8 @@ def test_runtime_of_a_plugin(model, install):
         """,
     )
     assert registry.runtimes() == ["broken", "echo", "torch"]
-    loaded = rawzoo.load("net", runtime="echo", device="cpu", dtype="float32", tile=64)
+    path = saved(tensors, tmp_path / "net.safetensors")
+    loaded = rawzoo.load("net", weights=path, runtime="echo", device="cpu", dtype="float32", tile=64)
     assert loaded == ("net", "Net", "cpu", "float32", 64)
     with pytest.raises(PluginError, match=r"runtime 'broken' of fast-zoo 1.0: fast_zoo:missing cannot be imported"):
         rawzoo.load("net", runtime="broken")
@@ -263,4 +294,4 @@ def test_task_of_a_plugin(install):
         """,
     )
     assert registry.task("smell").summary == "Mosaic to smell."
-    assert [task.name for task in registry.tasks()] == ["demosaic", "smell", "white-balance"]
+    assert "smell" in [task.name for task in registry.tasks()]

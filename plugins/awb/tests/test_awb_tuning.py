@@ -2,10 +2,10 @@
 
 import copy
 import json
-from importlib import resources
 
 import numpy as np
 import pytest
+from awb_generated import tuning_content
 
 from rawzoo.errors import RawzooError, UsageError
 from rawzoo.raw.image import ColorMatrix, Metadata, RawImage
@@ -13,9 +13,6 @@ from rawzoo_awb import statistics, tuning
 from rawzoo_awb.dataset import apply_gamma
 
 MATRIX = ((0.6941, -0.1164, -0.0857), (-0.3825, 1.1597, 0.2497), (-0.0416, 0.1540, 0.6039))
-SHIPPED = resources.files("rawzoo_awb") / "tunings"
-
-
 MATRICES = (ColorMatrix(21, MATRIX),)
 
 
@@ -65,14 +62,8 @@ def test_golden(specs, published, target, sensor):
     np.testing.assert_allclose(1.0 / best, get("search_gains"), rtol=1e-12)
 
 
-def test_shipped_tunings_are_the_published_ones(published):
-    for target in ("pisp", "vc4"):
-        for path in sorted((published / "tunings" / target).iterdir()):
-            assert (SHIPPED / target / path.name).read_bytes() == path.read_bytes()
-
-
 def sound():
-    return json.loads((SHIPPED / "vc4" / "imx219.json").read_bytes())
+    return tuning_content("vc4")
 
 
 def part(content, name):
@@ -154,20 +145,39 @@ def test_absent_file_and_folder(tmp_path):
             tuning.from_file(path)
 
 
-def test_found_by_the_camera_model():
+def test_found_by_the_camera_model(generated):
     assert tuning.find(raw_image("imx477"), "pisp").name == "imx477"
     assert tuning.find(raw_image("Raspberry Pi IMX219"), "vc4").name == "imx219"
     # Its lens and shading are others.
-    assert "matrices" in tuning.find(raw_image("imx708_wide"), "pisp").name
+    assert "matrices" in tuning.find(raw_image("imx219_wide"), "pisp").name
 
 
-def test_named(tmp_path):
-    assert tuning.find(raw_image(), "pisp", "imx708").name == "imx708"
+def test_named(tmp_path, generated):
+    assert tuning.find(raw_image(), "pisp", "imx477").name == "imx477"
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(sound()))
-    assert tuning.find(raw_image("imx708"), "pisp", str(path)).name == "mine"
-    with pytest.raises(UsageError, match=r"no vc4 tuning for 'ov5647'; known: imx219, imx477, imx708"):
+    assert tuning.find(raw_image("imx477"), "pisp", str(path)).name == "mine"
+    with pytest.raises(UsageError, match="no vc4 tuning for 'ov5647'; RAWZOO_AWB_TUNINGS has imx219, imx477; or name"):
         tuning.find(raw_image(), "vc4", "ov5647")
+
+
+def test_no_folder_of_tunings(tmp_path, monkeypatch):
+    assert "matrices" in tuning.find(raw_image("imx477"), "pisp").name
+    message = r"no pisp tuning for 'imx477'; set RAWZOO_AWB_TUNINGS to a folder with pisp/SENSOR\.json; or name a"
+    for folder in ("", str(tmp_path)):
+        monkeypatch.setenv("RAWZOO_AWB_TUNINGS", folder)
+        with pytest.raises(UsageError, match=message):
+            tuning.find(raw_image(), "pisp", "imx477")
+    monkeypatch.setenv("RAWZOO_AWB_TUNINGS", str(tmp_path / "gone"))
+    with pytest.raises(UsageError, match=r"RAWZOO_AWB_TUNINGS names .*gone, which is no folder; unset it"):
+        tuning.find(raw_image("imx477"), "pisp")
+
+
+def test_broken_file_in_the_folder(tmp_path, generated):
+    (tmp_path / "tunings" / "vc4" / "imx219.json").write_text("{")
+    assert tuning.find(raw_image("imx477"), "vc4").name == "imx477"
+    with pytest.raises(RawzooError, match=r"imx219\.json is not valid JSON"):
+        tuning.find(raw_image("imx219"), "vc4")
 
 
 @pytest.mark.parametrize("model", [None, "EOS 550D"])

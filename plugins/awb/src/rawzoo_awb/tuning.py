@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ Array = npt.NDArray[np.float64]
 #: A tuning file has 100 KB.
 _MAX_BYTES = 16 << 20
 _LUX_UNKNOWN = 400.0
+_FOLDER = "RAWZOO_AWB_TUNINGS"
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _between(temperatures: Array, values: Array, kelvin: float) -> Array:
     return np.asarray(values[i] * (1.0 - weight) + values[i + 1] * weight)
 
 
-def from_file(path: str | Path, name: str | None = None) -> Tuning:
+def from_file(path: str | Path) -> Tuning:
     """Read a camera tuning file of libcamera's Raspberry Pi pipelines (version 2.0, ``pisp`` or ``bcm2835``).
 
     Raises:
@@ -187,7 +188,7 @@ def from_file(path: str | Path, name: str | None = None) -> Tuning:
         raise RawzooError(f"tuning file {path} cannot be read: {error.strerror}.") from error
     if len(data) > _MAX_BYTES:
         raise RawzooError(f"tuning file {path} is larger than any tuning file; it must be something else.")
-    return parse(data, str(path), name or path.stem)
+    return parse(data, str(path), path.stem)
 
 
 def parse(data: bytes | str, source: str, name: str) -> Tuning:
@@ -302,38 +303,52 @@ def _rising(temperatures: Sequence[float], key: str) -> Array:
     return np.array(temperatures, dtype=float)
 
 
+def _known(target: str) -> dict[str, Path]:
+    """Files of the folder of tunings, by the name of the sensor."""
+    if not (folder := os.environ.get(_FOLDER)):
+        return {}
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"{_FOLDER} names {folder}, which is no folder; unset it, or name a folder of tunings.")
+    return {file.stem: file for file in sorted(path.joinpath(target).glob("*.json"))}
+
+
+def _where(target: str, known: Mapping[str, Path]) -> str:
+    """What a user without the right tuning can do, as the end of a sentence."""
+    sensors = f"{_FOLDER} has {', '.join(known)}" if known else f"set {_FOLDER} to a folder with {target}/SENSOR.json"
+    return f"{sensors}; or name a tuning file, NAME.json"
+
+
 def find(raw: RawImage, target: str, choice: str | None = None) -> Tuning:
     """The tuning for a raw image.
 
     Args:
         target: ``pisp`` or ``vc4``: whose tuning files.
-        choice: a tuning file, or the name of a sensor whose file comes with this plugin (``imx477``); None to go by
-            the camera model in the file, and by the file's colour matrices where no tuning is known for it.
+        choice: a tuning file, ``.json``, or the name of a sensor (``imx477``) whose file is in the folder of tunings;
+            None to go by the camera model in the file, and by the file's colour matrices where there is no tuning for
+            it. The environment variable ``RAWZOO_AWB_TUNINGS`` names the folder, which holds ``TARGET/SENSOR.json`` as
+            raspberrypi/awb_nn's does.
 
     Raises:
         UsageError: no tuning has that name, or nothing is known about the camera.
         RawzooError: the tuning file cannot be used.
     """
-    folder = resources.files("rawzoo_awb") / "tunings" / target
-    known = {Path(entry.name).stem: entry for entry in folder.iterdir()} if folder.is_dir() else {}
+    if choice is not None and choice.endswith(".json"):
+        return from_file(choice)
+    known = _known(target)
     if choice is not None:
         if choice not in known:
-            if choice.endswith(".json"):
-                return from_file(choice)
-            raise UsageError(
-                f"there is no {target} tuning for {choice!r}; known: {', '.join(sorted(known)) or 'none'}; for another "
-                "camera name its tuning file, NAME.json."
-            )
-        return parse(known[choice].read_bytes(), choice, choice)
+            raise UsageError(f"there is no {target} tuning for {choice!r}; {_where(target, known)}.")
+        return from_file(known[choice])
     words = re.findall(r"[a-z0-9_]+", (raw.metadata.model or "").lower())
-    for sensor in known:
+    for sensor, path in known.items():
         if sensor in words:
-            return parse(known[sensor].read_bytes(), sensor, sensor)
+            return from_file(path)
     if not raw.color_matrices:
         camera = f"camera {raw.metadata.model}" if raw.metadata.model else "a camera the file does not name"
         raise UsageError(
             f"{raw.source or 'this raw image'} is from {camera}, for which there is no {target} tuning, and has no "
-            f"colour matrix to go by; name a sensor ({', '.join(sorted(known)) or 'none known'}) or a tuning file."
+            f"colour matrix to go by; {_where(target, known)}."
         )
     return from_matrices(raw)
 

@@ -1,0 +1,100 @@
+"""Task ``classify``: a raw image to the probabilities of labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rawzoo.tasks.demosaic import require_mosaic
+from rawzoo.zoo import registry
+
+if TYPE_CHECKING:
+    from rawzoo.inference.predictor import Predictor, Progress
+    from rawzoo.raw.image import RawImage
+
+_BAR = " ▏▎▍▌▋▊▉█"
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """The result for one raw image.
+
+    Attributes:
+        probabilities: float32 ``[K]``, summing to 1.
+        labels: their names, K.
+        image: what the network saw before it judged, float32 ``[3, H, W]``, sRGB, 0..1; None where it makes none.
+        note: what was assumed, a sentence or empty.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    labels: tuple[str, ...]
+    image: npt.NDArray[np.float32] | None = None
+    note: str = ""
+
+    @property
+    def picture(self) -> npt.NDArray[np.float32] | None:
+        """:attr:`image` as ``[H, W, 3]``, clipped."""
+        return None if self.image is None else np.clip(self.image.transpose(1, 2, 0), 0.0, 1.0)
+
+    def top(self, count: int = 5) -> list[int]:
+        """Indices of the most probable labels, the best first."""
+        order: list[int] = np.argsort(-self.probabilities, kind="stable")[:count].tolist()
+        return order
+
+    def __str__(self) -> str:
+        lines = []
+        for index in self.top():
+            share = float(self.probabilities[index])
+            lines.append(f"{100 * share:5.1f} %  {_bar(share)}  {self.labels[index]}")
+        return "\n".join([*lines, *([self.note] if self.note else [])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: the five best, and the note."""
+        best = [
+            {"index": index, "label": self.labels[index], "probability": float(self.probabilities[index])}
+            for index in self.top()
+        ]
+        return {"top": best, "note": self.note}
+
+
+def _bar(share: float, width: int = 16) -> str:
+    eighths = round(8 * width * share)
+    return ("█" * (eighths // 8) + _BAR[eighths % 8]).strip().ljust(width)
+
+
+class Adapter(Protocol):
+    """What ``ModelCard.adapter`` of a model of this task names: it prepares the mosaic as the network was trained, for
+    every CFA phase that the card takes, runs the network and names the labels.
+
+    ``noise`` is (a, b) of the signal between black (0) and white (1): variance = a x + b. None: from the file's noise
+    profile, else estimated; the note says which.
+    """
+
+    def __call__(
+        self,
+        predictor: Predictor,
+        raw: RawImage,
+        *,
+        noise: tuple[float, float] | None = None,
+        progress: Progress | None = None,
+    ) -> Classification: ...
+
+
+def classify(
+    predictor: Predictor,
+    raw: RawImage,
+    *,
+    noise: tuple[float, float] | None = None,
+    progress: Progress | None = None,
+) -> Classification:
+    """What a model of this task sees in a raw image; ``noise`` as in :class:`Adapter`.
+
+    Raises:
+        UsageError: the image holds no mosaic, or one of a kind the model does not take.
+    """
+    require_mosaic(predictor.card, raw)
+    adapter: Adapter = registry.adapter(predictor.card)
+    return adapter(predictor, raw, noise=noise, progress=progress)

@@ -1,0 +1,241 @@
+"""The jobs of the tasks isp, classify, super-resolution and quality, with networks of the test's own, and their
+contract."""
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import rawzoo
+from rawzoo.errors import PluginError, UsageError
+from rawzoo.picture import Picture
+from rawzoo.raw.image import Box, RawImage
+from rawzoo.tasks import isp, quality
+from rawzoo.tasks.classify import Classification, classify
+from rawzoo.tasks.quality import Quality
+from rawzoo.tasks.super_resolution import enlarge
+from rawzoo.testing import assert_model_contract
+from rawzoo.zoo.card import ModelCard
+from rawzoo.zoo.manager import get_manager
+
+NETWORKS = """
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from rawzoo import ops
+from rawzoo.tasks.classify import Classification
+from rawzoo.tasks.quality import Quality
+
+
+class Planes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv2d(4, 12, 1)
+
+    def forward(self, x):
+        return F.pixel_shuffle(self.mix(x), 2)
+
+
+def render(predictor, raw, *, progress=None):
+    mosaic = np.pad(raw.mosaic, ((0, raw.height % 2), (0, raw.width % 2)), mode="reflect")
+    x = ops.pack(torch.from_numpy(mosaic.astype(np.float32)), raw.cfa, raw.black_level, raw.white_level)
+    return predictor(torch.as_tensor(x), progress=progress)[:, : raw.height, : raw.width]
+
+
+def render_half(predictor, raw, *, progress=None):
+    return render(predictor, raw)[:, ::2, ::2]
+
+
+class Pool(nn.Module):
+    def __init__(self, channels, out):
+        super().__init__()
+        self.last = nn.Linear(channels, out)
+
+    def forward(self, x):
+        return self.last(x.mean((2, 3)))
+
+
+def see(predictor, raw, *, noise=None, progress=None):
+    x = torch.from_numpy((raw.mosaic.astype(np.float32) - 64) / 4031)[None]
+    shares = torch.softmax(predictor.run(x), 0).numpy()
+    return Classification(shares, ("cat", "dog", "sky"), x.expand(3, -1, -1).numpy(), f"noise {noise}")
+
+
+def see_too_much(predictor, raw, *, noise=None, progress=None):
+    found = see(predictor, raw)
+    return Classification(found.probabilities * 2, found.labels)
+
+
+def judge(predictor, picture):
+    shares = torch.softmax(predictor.run(255 * picture), 0).numpy()
+    return Quality(shares, np.arange(1, 11, dtype=np.float32))
+
+
+def judge_backwards(predictor, picture):
+    found = judge(predictor, picture)
+    return Quality(found.distribution, found.scores[::-1].copy())
+
+
+class Larger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x):
+        return F.pixel_shuffle(self.conv(x - 100) + 100, 2)
+
+
+class Flat(Larger):
+    def forward(self, x):
+        return super().forward(x) - x.mean()
+"""
+
+NET = "job_networks"
+ISP = ModelCard(
+    "render", "isp", f"{NET}:Planes", summary="A sum.", input="raw-planes", output="srgb", cfa="bayer",
+    scale=Fraction(2), adapter=f"{NET}:render",
+)  # fmt: skip
+CLASSIFY = ModelCard(
+    "see", "classify", f"{NET}:Pool", {"channels": 1, "out": 3}, "A mean.", "network", "logits", cfa="bayer",
+    halo=None, adapter=f"{NET}:see",
+)  # fmt: skip
+SR = ModelCard(
+    "larger", "super-resolution", f"{NET}:Larger", summary="A convolution.", input="srgb-255", output="srgb-255",
+    scale=Fraction(2), halo=1, dtypes=("float32", "bfloat16"),
+)  # fmt: skip
+QUALITY = ModelCard(
+    "judge", "quality", f"{NET}:Pool", {"channels": 3, "out": 10}, "A mean.", "srgb-255", "distribution", halo=None,
+    adapter=f"{NET}:judge",
+)  # fmt: skip
+CARDS = (
+    *(ISP, CLASSIFY, SR, QUALITY),
+    replace(ISP, name="half", adapter=f"{NET}:render_half"),
+    replace(CLASSIFY, name="too-much", adapter=f"{NET}:see_too_much"),
+    replace(SR, name="flat", architecture=f"{NET}:Flat"),
+    replace(QUALITY, name="backwards", adapter=f"{NET}:judge_backwards"),
+)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """The models, and a file of generated weights for each."""
+    (tmp_path / f"{NET}.py").write_text(NETWORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Plugin:
+        @rawzoo.hookimpl
+        def rawzoo_register_models(self, register):
+            for card in CARDS:
+                register(card)
+
+    get_manager().add(Plugin(), "jobs")
+    from rawzoo.zoo import registry
+
+    files = {}
+    for card in CARDS:
+        torch.manual_seed(0)
+        state = {key: 0.1 * torch.randn_like(value) for key, value in registry.build(card).state_dict().items()}
+        files[card.name] = tmp_path / f"{card.name}.safetensors"
+        save_file(state, files[card.name])
+    yield files
+    get_manager().remove("jobs")
+
+
+def raw_image(cfa="RGGB", height=31, width=45, **fields):
+    mosaic = np.random.default_rng(0).integers(64, 4096, (height, width)).astype(np.uint16)
+    return RawImage.from_array(mosaic, cfa=cfa, black_level=64, white_level=4095, source="shot.dng", **fields)
+
+
+@pytest.mark.parametrize("name", ["render", "see", "larger", "judge"])
+def test_contract(weights, name):
+    assert_model_contract(name, weights=weights[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("half", r"gave \[3, 67, 86\] for a mosaic of 133 x 171"),
+        ("too-much", "probabilities must not be negative and must sum to 1, not 2"),
+        ("flat", "in tiles of"),
+        ("backwards", "scores must rise"),
+    ],
+)
+def test_contract_broken(weights, name, message):
+    with pytest.raises((AssertionError, PluginError), match=message):
+        assert_model_contract(name, weights=weights[name])
+
+
+def test_isp_crops_and_turns(weights):
+    predictor = rawzoo.load("render", weights=weights["render"])
+    raw = raw_image()
+    whole = isp.render(predictor, raw)
+    assert (whole.pixels.shape, whole.pixels.dtype, whole.source) == ((31, 45, 3), np.float32, "shot.dng")
+    turned = isp.render(predictor, replace(raw, default_crop=Box(2, 4, 22, 40), orientation=6, exif=b"II"))
+    np.testing.assert_array_equal(turned.pixels, np.rot90(whole.pixels[2:22, 4:40], -1))
+    assert turned.exif == b"II"
+
+
+@pytest.mark.parametrize("name", ["render", "see"])
+def test_raw_images_without_a_fitting_mosaic(weights, name):
+    from rawzoo.raw.cfa import XTRANS_PATTERN
+
+    job = {"render": isp.render, "see": classify}[name]
+    predictor = rawzoo.load(name, weights=weights[name])
+    with pytest.raises(UsageError, match=rf"shot.dng holds no mosaic \(mono\), and model {name}"):
+        job(predictor, raw_image(None))
+    with pytest.raises(UsageError, match=f"model {name} takes bayer mosaics, and shot.dng is xtrans"):
+        job(predictor, raw_image(XTRANS_PATTERN, 36, 48))
+
+
+def test_super_resolution_in_tiles(weights):
+    values = np.random.default_rng(0).random((37, 53, 3), np.float32)
+    picture = Picture(values, b"II", source="a.png")
+    whole = enlarge(rawzoo.load("larger", weights=weights["larger"]), picture)
+    x = torch.from_numpy(values).permute(2, 0, 1)[None] * 255
+    with torch.inference_mode():
+        # Beyond its edges the predictor mirrors the picture, where the bare module sees its own padding.
+        module = rawzoo.load("larger", weights=weights["larger"]).module
+        expected = module(torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect"))[0, :, 2:-2, 2:-2] / 255
+    np.testing.assert_allclose(whole.pixels, expected.permute(1, 2, 0), atol=1e-5)
+    tiled = enlarge(rawzoo.load("larger", weights=weights["larger"], tile=16), picture)
+    np.testing.assert_allclose(tiled.pixels, whole.pixels, atol=1e-5)
+    assert (whole.exif, whole.source) == (b"II", "a.png")
+
+
+def test_classify_hands_on_the_noise(weights):
+    found = classify(rawzoo.load("see", weights=weights["see"]), raw_image(), noise=(0.01, 0.002))
+    assert found.note == "noise (0.01, 0.002)"
+    assert found.picture.shape == (31, 45, 3)
+
+
+def test_classification():
+    found = Classification(np.array([0.25, 0.0, 0.75, 0.0, 0.0, 0.0], np.float32), tuple("abcdef"), note="As given.")
+    assert found.top(2) == [2, 0]
+    assert str(found).splitlines()[:2] == [" 75.0 %  ████████████      c", " 25.0 %  ████              a"]
+    assert str(found).splitlines()[-1] == "As given."
+    assert found.picture is None
+    values = json.loads(json.dumps(found.to_dict()))
+    assert values["top"][0] == {"index": 2, "label": "c", "probability": 0.75}
+    assert len(values["top"]) == 5
+
+
+def test_quality():
+    found = Quality(np.array([0.0, 0.5, 0.5], np.float32), np.array([1, 2, 3], np.float32))
+    assert (found.mean, found.std) == (2.5, 0.5)
+    assert str(found) == "2.50 ± 0.50  1 ▁██ 3"
+    assert json.loads(json.dumps(found.to_dict()))["distribution"] == [0.0, 0.5, 0.5]
+    predictor = type("Fake", (), {"card": ModelCard("x", "quality", "a:b")})
+    get_manager().add(
+        type("P", (), {"rawzoo_register_models": rawzoo.hookimpl(lambda self, register: register(predictor.card))})(),
+        "fake",
+    )
+    try:
+        with pytest.raises(PluginError, match="the card names none"):
+            quality.judge(predictor, Picture.from_array(np.zeros((4, 4, 3))))
+    finally:
+        get_manager().remove("fake")
