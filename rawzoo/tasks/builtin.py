@@ -69,7 +69,12 @@ ISP = Task(
             "which the card's summary names; the function that the card's adapter names makes them."
         ),
     },
-    outputs={"srgb": "[3, H, W] float. sRGB-encoded, 1 is white; may leave 0..1 a little. Size of the mosaic."},
+    outputs={
+        "srgb": (
+            "[3, H, W] float. sRGB-encoded, 1 is white; may leave 0..1 a little. Size of the mosaic with scale 2, the "
+            "planes being half of it; with less a smaller picture."
+        )
+    },
     job="rawzoo.tasks.isp:render",
 )
 

@@ -256,9 +256,7 @@ class Doubled:
 
     def copy(self, out: Tensor, top: int, bottom: int) -> None:
         above, below, weight = (t[top:bottom] for t in self._rows)
-        first = int(above[0])
-        rows = self.like[:, :, first : int(below[-1]) + 1]
-        x = torch.lerp(rows[:, :, above - first], rows[:, :, below - first], weight[:, None])
+        x = torch.lerp(self.like[:, :, above], self.like[:, :, below], weight[:, None])
         left, right, weight = self._columns
         torch.lerp(x[..., left], x[..., right], weight, out=out)
 

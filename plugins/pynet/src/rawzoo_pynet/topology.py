@@ -6,6 +6,7 @@ two published networks, one for TensorFlow and one for PyTorch, which differ (:d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -53,6 +54,7 @@ class Part:
             ``head``: to three channels.
         inputs, outputs: channels; ``outputs`` of one kernel size.
         level: a head makes this level's output; anything else is needed for this level's output and for larger ones.
+        size: of its output, as the level that has it.
         kernels: sizes.
         norm: an instance norm follows each convolution.
     """
@@ -62,6 +64,7 @@ class Part:
     inputs: int
     outputs: int
     level: int
+    size: int
     kernels: tuple[int, ...] = (3,)
     norm: bool = False
 
@@ -77,14 +80,16 @@ def parts(variant: str) -> list[Part]:
 
     def block(name: str, inputs: int, outputs: int, largest: int, norm: bool = True) -> None:
         kernels = tuple(range(3, largest + 1, 2))
-        level = 5 if name.endswith("_d1") else int(name[6])
-        found.append(Part(name, "block", inputs, outputs, level, kernels, norm))
+        size = int(name[6])
+        # The encoder makes features of all sizes on the way to the smallest.
+        level = 5 if name.endswith("_d1") else size
+        found.append(Part(name, "block", inputs, outputs, level, size, kernels, norm))
 
     def finish(level: int, channels: int) -> None:
         if level > 1:
             for letter in "ab":
-                found.append(Part(f"conv_t{level - 1}{letter}", "up", channels, channels // 2, level - 1))
-        found.append(Part(f"conv_l{level}_out", "head", channels, 3, level))
+                found.append(Part(f"conv_t{level - 1}{letter}", "up", channels, channels // 2, level - 1, level - 1))
+        found.append(Part(f"conv_l{level}_out", "head", channels, 3, level, level))
 
     block("conv_l1_d1", 4, 32, 3, norm=False)
     block("conv_l2_d1", 32, 64, 3)
@@ -124,8 +129,8 @@ def parts(variant: str) -> list[Part]:
     block("conv_l1_d14", 128, 32, 3, norm=False)
     finish(1, 32)
 
-    found.append(Part("conv_t0", "up", 32, kind.last, 0))
-    found.append(Part("conv_l0_d1", "head", kind.last, 3, 0))
+    found.append(Part("conv_t0", "up", 32, kind.last, 0, 0))
+    found.append(Part("conv_l0_d1", "head", kind.last, 3, 0, 0))
     return found
 
 
@@ -159,3 +164,15 @@ def tensors(part: Part, variant: str) -> Iterator[Stored]:
             if part.norm:
                 yield Stored(f"{layer}.instance.bias", (part.outputs,))
                 yield Stored(f"{layer}.instance.weight", (part.outputs,))
+
+
+def multiplications(variant: str, level: int) -> float:
+    """Multiplications of the convolutions for each packed pixel."""
+    total = 0.0
+    for part in parts(variant):
+        if part.serves(level):
+            # A transposed convolution multiplies each pixel of its input, which is the next smaller one.
+            size = part.size + 1 if part.kind == "up" and VARIANTS[variant].transposed else part.size
+            kernels = sum(math.prod(t.shape) for t in tensors(part, variant) if len(t.shape) == 4)
+            total += kernels * 4.0 ** (1 - size)
+    return total
