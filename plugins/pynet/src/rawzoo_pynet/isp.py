@@ -142,11 +142,12 @@ def _seconds(network: PyNet, x: Tensor, work: float) -> float | None:
     trial = crop.shape[2:].numel() * multiplications(network.variant, network.level)
     if work < _WORTH * trial:
         return None
-    for _ in range(2):  # the first one warms up
+    times = []
+    for _ in range(3):  # the first one warms up
         start = time.perf_counter()
         network(crop).cpu()  # a GPU is only then finished
-        took = time.perf_counter() - start
-    return took * work / trial
+        times.append(time.perf_counter() - start)
+    return min(times) * work / trial
 
 
 @contextmanager

@@ -8,6 +8,7 @@ leaves out. Upsampling between aligned corners depends on where a tile lies, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,35 +16,32 @@ import torch
 from torch import Tensor
 
 from rawzoo_pynet.layers import InstanceNorm, Window
-from rawzoo_pynet.network import PERIOD, PyNet
+from rawzoo_pynet.network import PERIOD, SMALLEST, PyNet
 
 Box = tuple[int, int, int, int]
 
 #: What a tile reads around its core, in packed pixels. A pixel of the output depends on 494 to each side, but little on
 #: those far away.
-HALO = 64
-# Edge of the crops of the sample, and how many packed pixels they have in all at most.
-_CROP = 256
-_SAMPLE = 1 << 20
+HALO = 128
+# Largest edge of the cells that the sample is taken from. Larger ones have fewer borders, smaller ones are spread better.
+_CELL = 512
 
 
 def sample(x: Tensor, tile: int) -> Tensor:
-    """Square crops ``[K, C, n, n]`` spread evenly over ``x`` ``[C, H, W]``, no more pixels than a tile reads."""
+    """Crops ``[K, C, h, w]`` spread evenly over ``x`` ``[C, H, W]``, together no larger than what a tile reads.
+
+    The picture is cut into equal cells, and the middle of each is taken; all of it, where that is not too much.
+    """
     height, width = x.shape[1:]
-    edge = min(_CROP, height, width, tile + 2 * HALO)
-    # In rows and columns as the shape asks for, and not more than lie side by side.
-    count = max(min((tile + 2 * HALO) ** 2, _SAMPLE) // edge**2, 1)
-    rows = min(max(round((count * height / width) ** 0.5), 1), -(-height // edge))
-    columns = min(max(count // rows, 1), -(-width // edge))
-    tops, lefts = _spread(height - edge, rows), _spread(width - edge, columns)
-    return torch.stack([x[:, top : top + edge, left : left + edge] for top in tops for left in lefts])
+    share = min((tile + 2 * HALO) / math.sqrt(height * width), 1.0)
 
+    def spans(size: int) -> list[slice]:
+        cells = -(-size // _CELL)
+        length = max(int(share * size / cells) // PERIOD * PERIOD, SMALLEST)
+        starts = (round((size * (i + 0.5) / cells - length / 2) / PERIOD) * PERIOD for i in range(cells))
+        return [slice(start, start + length) for start in starts]
 
-def _spread(room: int, count: int) -> list[int]:
-    """``count`` multiples of the network's period, evenly from 0 to ``room``; one alone lies in the middle."""
-    if count == 1:
-        return [room // 2 // PERIOD * PERIOD]
-    return [round(room * i / (count - 1) / PERIOD) * PERIOD for i in range(count)]
+    return torch.stack([x[:, rows, columns] for rows in spans(height) for columns in spans(width)])
 
 
 @contextmanager
