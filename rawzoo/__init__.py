@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rawzoo.raw.dng import write_dng
     from rawzoo.raw.image import RawImage
     from rawzoo.raw.reader import open  # noqa: A004
+    from rawzoo.running import run
     from rawzoo.zoo.card import ModelCard, Weights
     from rawzoo.zoo.registry import load, models
 
@@ -34,6 +35,7 @@ _HOME = {
     "models": "rawzoo.zoo.registry",
     "open": "rawzoo.raw.reader",
     "open_picture": "rawzoo.picture",
+    "run": "rawzoo.running",
     "write_dng": "rawzoo.raw.dng",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "models",
     "open",
     "open_picture",
+    "run",
     "write_dng",
 ]
 

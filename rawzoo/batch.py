@@ -1,70 +1,171 @@
-"""Developing many files: each decoded in a process of its own, so that a damaged one costs only itself."""
+"""Many files: each decoded in a process of its own, so that a damaged one costs only itself."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rawzoo import output, pipeline
 from rawzoo.errors import RawzooError, UsageError
+from rawzoo.picture import Picture, is_picture
 from rawzoo.raw.dng import write_dng
 from rawzoo.raw.image import RawImage
 from rawzoo.raw.worker import DecodeWorker
 
 if TYPE_CHECKING:
     from rawzoo.inference.predictor import Predictor
+    from rawzoo.running import Runner
+
+
+#: Suffixes taken from a folder given as input. A file named on the command line may have any.
+RAW_SUFFIXES = frozenset(
+    """3fr ari arw bay cap cr2 cr3 crw dcr dcs dng erf fff gpr iiq k25 kdc mef mos mrw nef nrw orf pef ptx qtk raf raw
+    rw2 rwl sr2 srf srw x3f""".split()  # noqa: SIM905 - a list of strings would be five times as long
+)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One input file and the file to make of it."""
+    """One input file and the file to make of it, if any."""
 
     source: Path
-    target: Path
+    target: Path | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. ``error`` is empty when it was done or skipped."""
+    """What became of a job. ``error`` is empty when it was done or skipped; ``found`` is what the recipe gave."""
 
     job: Job
     error: str = ""
     skipped: bool = False
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    found: Any = None
+
+
+class Recipe(Protocol):
+    """What is done with every file of a batch, in any number of threads.
+
+    Args:
+        job: the file, and where its output goes.
+        decoder: opens it.
+        said: takes what was assumed about it, one sentence each.
+        progress: to be called with the finished fraction, 0 to 1.
+
+    Raises:
+        RawzooError, OSError, MemoryError: the file cannot be done; the others will be.
+    """
+
+    def __call__(
+        self, job: Job, decoder: DecodeWorker, said: list[str], progress: Callable[[float], None]
+    ) -> object: ...
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How every file of a batch is developed; see :func:`rawzoo.develop` and :func:`rawzoo.open`."""
+class Develop:
+    """The recipe of ``rawzoo develop``; see :func:`rawzoo.develop` and :func:`rawzoo.open`."""
 
     model: str | Predictor | None = None
     look: pipeline.Look = field(default_factory=pipeline.Look)
     dtype: str | None = None
     quality: int = 95
+    timeout_s: float = 60.0
     open_options: dict[str, Any] = field(default_factory=dict)
 
+    def __call__(self, job: Job, decoder: DecodeWorker, said: list[str], progress: Callable[[float], None]) -> None:
+        raw = decoder.open(job.source, timeout_s=self.timeout_s, **self.open_options)
+        said.extend(raw.warnings)
+        assert job.target is not None
+        self.write(raw, job.target, progress)
 
-def plan_jobs(inputs: Sequence[Path], target: Path, form: str | None = None) -> list[Job]:
+    def write(self, raw: RawImage, target: Path, progress: Callable[[float], None] | None = None) -> None:
+        """Develop one raw image into one file of the format its suffix names."""
+        form = output.format_of(target.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if form == "dng":
+            write_dng(target, pipeline.demosaiced(raw, self.model))
+            return
+        look = self.look
+        picture = pipeline.develop(
+            raw,
+            self.model,
+            white_balance=look.white_balance,
+            exposure=look.exposure,
+            tone=look.tone,
+            space=look.space,
+            dtype=self.dtype or default_dtype(form, look),
+            progress=progress,
+        )
+        output.write_picture(target, picture, space=look.space, exif=raw.exif, quality=self.quality)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The recipe of ``rawzoo run``: gives the result in words and as JSON values, and writes its picture."""
+
+    runner: Runner
+    dtype: str | None = None
+    quality: int = 95
+    timeout_s: float = 60.0
+    open_options: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(
+        self, job: Job, decoder: DecodeWorker, said: list[str], progress: Callable[[float], None]
+    ) -> tuple[str, dict[str, Any]]:
+        source = open_source(job.source, decoder, self.timeout_s, **self.open_options)
+        said.extend(source.warnings)
+        exif = source.exif
+        source, how = self.runner.suited(source)
+        said.extend([how] * bool(how))
+        result = self.runner(source, progress=progress)
+        if job.target is not None:
+            picture = result.picture
+            if picture is None:
+                raise UsageError(f"model {self.runner.card.name} gave no picture of {job.source} to write.")
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            dtype = self.dtype or output.FORMATS[output.format_of(job.target.name)][0]
+            output.write_picture(job.target, output.quantised(picture, dtype), exif=exif, quality=self.quality)
+        return str(result), result.to_dict()
+
+
+def open_source(path: Path, decoder: DecodeWorker, timeout_s: float = 60.0, **raw_options: Any) -> RawImage | Picture:
+    """A file as what it is; ``raw_options`` (``cfa``, ``black``, ``white``) make a PNG or TIFF a mosaic."""
+    if not raw_options and is_picture(path):
+        return decoder.open_picture(path, timeout_s)
+    return decoder.open(path, timeout_s, **raw_options)
+
+
+def plan_jobs(
+    inputs: Sequence[Path],
+    target: Path | None,
+    form: str | None = None,
+    *,
+    suffixes: Collection[str] = RAW_SUFFIXES,
+    what: str = "raw files",
+) -> list[Job]:
     """Pair inputs with outputs.
 
     Args:
-        inputs: files, and folders that stand for the raw files in them.
+        inputs: files, and folders that stand for the files in them with one of the suffixes.
         target: a file (one input only) or a folder, which is made when needed. A name with a suffix of letters is a
-            file, unless a folder of that name exists.
+            file, unless a folder of that name exists. None: there are no outputs.
         form: format for outputs in a folder; ``jpg`` unless given.
+        suffixes, what: which files of a folder are taken: lower-case suffixes, and what they are called.
 
     Raises:
         UsageError: no inputs, several inputs for one output file, or an output that would overwrite an input.
     """
-    sources = [file for path in inputs for file in (_raw_files(path) if path.is_dir() else [path])]
+    sources = [file for path in inputs for file in (_files(path, suffixes) if path.is_dir() else [path])]
     if not sources:
-        raise UsageError("there are no raw files among the inputs.")
+        raise UsageError(f"there are no {what} among the inputs.")
+    if target is None:
+        return [Job(source) for source in dict.fromkeys(sources)]
     if not target.is_dir() and target.suffix[1:].isalpha():
         named = output.format_of(target.name)
         if form is not None and named != output.format_of(form):
@@ -77,23 +178,17 @@ def plan_jobs(inputs: Sequence[Path], target: Path, form: str | None = None) -> 
         jobs = [Job(source, target / f"{source.stem}.{suffix}") for source in sources]
     by_target: dict[Path, Path] = {}
     for job in jobs:
+        assert job.target is not None
         other = by_target.setdefault(job.target, job.source)
         if other != job.source:
-            raise UsageError(f"{other} and {job.source} would both become {job.target}; develop them apart.")
+            raise UsageError(f"{other} and {job.source} would both become {job.target}; do them apart.")
         if job.target.exists() and job.source.exists() and job.target.samefile(job.source):
             raise UsageError(f"{job.target} would overwrite its own input; choose another output.")
     return list({job.target: job for job in jobs}.values())
 
 
-#: Suffixes taken from a folder given as input. A file named on the command line may have any.
-RAW_SUFFIXES = frozenset(
-    """3fr ari arw bay cap cr2 cr3 crw dcr dcs dng erf fff gpr iiq k25 kdc mef mos mrw nef nrw orf pef ptx qtk raf raw
-    rw2 rwl sr2 srf srw x3f""".split()  # noqa: SIM905 - a list of strings would be five times as long
-)
-
-
-def _raw_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower().lstrip(".") in RAW_SUFFIXES)
+def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower().lstrip(".") in suffixes)
 
 
 def run(
@@ -102,7 +197,6 @@ def run(
     *,
     workers: int = 1,
     resume: bool = False,
-    timeout_s: float = 60.0,
     progress: Callable[[Job, float], None] | None = None,
 ) -> Iterator[Outcome]:
     """Do the jobs, ``workers`` at a time, and yield each outcome as it comes.
@@ -127,14 +221,12 @@ def run(
         if resume and _is_done(job):
             return Outcome(job, skipped=True)
         began = time.perf_counter()
-        warnings: tuple[str, ...] = ()
+        said: list[str] = []
         try:
-            raw = decoder().open(job.source, timeout_s=timeout_s, **recipe.open_options)
-            warnings = raw.warnings
-            develop_file(raw, job.target, recipe, progress=lambda done: advance(job, done))
+            found = recipe(job, decoder(), said, lambda done: advance(job, done))
         except (RawzooError, OSError, MemoryError) as error:
-            return Outcome(job, error=str(error) or type(error).__name__, warnings=warnings)
-        return Outcome(job, warnings=warnings, seconds=time.perf_counter() - began)
+            return Outcome(job, error=str(error) or type(error).__name__, warnings=tuple(said))
+        return Outcome(job, warnings=tuple(said), seconds=time.perf_counter() - began, found=found)
 
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rawzoo")
     try:
@@ -154,33 +246,12 @@ def run(
 
 
 def _is_done(job: Job) -> bool:
+    if job.target is None:
+        return False
     try:
         return job.target.stat().st_mtime >= job.source.stat().st_mtime
     except OSError:
         return False
-
-
-def develop_file(
-    raw: RawImage, target: Path, recipe: Recipe, *, progress: Callable[[float], None] | None = None
-) -> None:
-    """Develop one raw image into one file of the format its suffix names."""
-    form = output.format_of(target.name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if form == "dng":
-        write_dng(target, pipeline.demosaiced(raw, recipe.model))
-        return
-    look = recipe.look
-    picture = pipeline.develop(
-        raw,
-        recipe.model,
-        white_balance=look.white_balance,
-        exposure=look.exposure,
-        tone=look.tone,
-        space=look.space,
-        dtype=recipe.dtype or default_dtype(form, look),
-        progress=progress,
-    )
-    output.write_picture(target, picture, space=look.space, exif=raw.exif, quality=recipe.quality)
 
 
 def default_dtype(form: str, look: pipeline.Look) -> str:

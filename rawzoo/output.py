@@ -66,6 +66,13 @@ def write_picture(
             _write_tiff(aside, picture, profile, upright_exif(exif, picture.shape, space))
 
 
+def quantised(picture: np.ndarray, dtype: str) -> np.ndarray:
+    """A float picture, 0..1, as samples: uint8 or uint16, rounded, or the same as float32."""
+    if dtype == "float32":
+        return picture
+    return np.rint(picture * np.float32(np.iinfo(dtype).max)).astype(dtype)
+
+
 def upright_exif(exif: bytes, shape: tuple[int, ...], space: str) -> bytes:
     """The source's EXIF with what the picture changed: size, orientation, colour space, software."""
     from PIL import Image

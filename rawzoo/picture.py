@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rawzoo.errors import PictureError, RawWarning, UsageError
 from rawzoo.icc import icc_profile
-from rawzoo.raw import metadata, tiff
+from rawzoo.raw import dng_tags, metadata, tiff
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,6 +101,23 @@ def upright(picture: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     if orientation in (2, 3, 6, 7):
         picture = picture[:, ::-1]
     return np.ascontiguousarray(picture)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a developed picture rather than a raw file, by what it holds.
+
+    Many raw files are TIFF inside: a TIFF is a picture if it is named so and has no DNG tags.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+            if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"\x93NUMPY")) or head[8:12] == b"WEBP":
+                return True
+            if path.suffix.lower() not in (".tif", ".tiff") or not tiff.has_tiff_header(head):
+                return False
+            return dng_tags.find(tiff.read(file)) is None
+    except OSError:  # whoever opens it says what is wrong
+        return False
 
 
 def open_picture(path: str | os.PathLike[str]) -> Picture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,7 +185,7 @@ def camera_rgb_rows(
         if model not in (None, "none"):
             raise UsageError(
                 f"{raw.source or 'this raw image'} holds no mosaic ({raw.kind}), so model {_name(model)} has nothing "
-                "to demosaic; leave the model out."
+                "to demosaic; develop it without a model."
             )
         yield from _plain_rows(raw, gains, clip)
         return
@@ -259,13 +260,17 @@ def _card(raw: RawImage, model: str | Predictor | None) -> ModelCard:
         card = registry.card(default_developer(raw) if model in (None, "none") else str(model))
     else:
         card = model.card
+    _require_developer(card)
+    demosaic.require_mosaic(card, raw)
+    return card
+
+
+def _require_developer(card: ModelCard) -> None:
     if card.task != "demosaic":
         raise UsageError(
             f"model {card.name} is for task {card.task}, and developing needs one of task demosaic; "
-            f"rawzoo run {card.name} does what it is for."
+            f"`rawzoo run {card.name}` does what it is for."
         )
-    demosaic.require_mosaic(card, raw)
-    return card
 
 
 def _fused_options(raw: RawImage, model: str | Predictor | None) -> dict[str, Any] | None:
@@ -281,7 +286,7 @@ def _fused_options(raw: RawImage, model: str | Predictor | None) -> dict[str, An
 def prepare(
     model: str,
     *,
-    weights: str | None = None,
+    weights: str | Path | None = None,
     device: str = "cpu",
     dtype: str | None = None,
     tile: int | None = None,
@@ -290,6 +295,8 @@ def prepare(
     from rawzoo.zoo import registry
     from rawzoo.zoo.classical import ARCHITECTURE
 
+    if model != "none":
+        _require_developer(registry.card(model))
     if model == "none" or registry.card(model).architecture == ARCHITECTURE:
         if weights is not None:
             raise UsageError(f"--weights {weights} makes no sense with --model {model}, which has none.")

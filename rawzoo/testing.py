@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import rawzoo
 from rawzoo.errors import RawzooError, UsageError, WeightsError
 from rawzoo.inference.predictor import Predictor
 from rawzoo.picture import Picture
@@ -30,6 +31,7 @@ from rawzoo.tasks.classify import Classification
 from rawzoo.tasks.quality import Quality
 from rawzoo.zoo import registry
 from rawzoo.zoo.card import ModelCard, problems
+from rawzoo.zoo.weights import Provenance
 
 #: Tasks whose models make pictures of pictures, so that size, tiles and grid can be judged without an adapter.
 _PICTURE_TASKS = ("demosaic", "super-resolution")
@@ -188,8 +190,14 @@ def _white(card: ModelCard, height: int, width: int, times: float) -> Tensor:
 
 
 def _size(card: ModelCard, cfa: str | None) -> tuple[int, int]:
-    """Height and width of a picture, both odd, that is cut by every tile of :func:`_tiles` and exceeds the halo."""
-    least = max(2 * max(_tiles(card, cfa)), (card.halo or 0) + 2 * _lattice(card, cfa)) + 1
+    """Height and width of a picture, both odd, that is cut by every tile of :func:`_tiles` and exceeds the halo.
+
+    Where tiles end with the picture (``border="model"``), what the first tile reads has to end inside it, or too small
+    a halo would not show.
+    """
+    tile = max(_tiles(card, cfa))
+    seen = (card.halo or 0) + 2 * _lattice(card, cfa) + (tile if card.border == "model" else 0)
+    least = max(2 * tile, seen) + 1
     return least | 1, (least + 6) | 1
 
 
@@ -395,16 +403,19 @@ def _check_weights(predictor: Predictor, load: _Load) -> None:
     state = {key: value.detach().cpu().contiguous().clone() for key, value in predictor.module.state_dict().items()}
     if not state:
         return
+    # The configuration of the weights under test, which may not be the card's.
+    made = Provenance(card.name, dict(card.config), "contract test", {}, None, rawzoo.__version__)
+    metadata = {"rawzoo": json.dumps(made.to_dict())}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
-        save_file(state, path)
+        save_file(state, path, metadata)
         again = load(weights=path).module.state_dict()
         _require(list(again) == list(state), f"{card.name}: tensor names change on a way through safetensors.")
         for key, value in state.items():
             _require(torch.equal(again[key].cpu(), value), f"{card.name}: {key} changes on a way through safetensors.")
         # Values that a load which ignores the file cannot reproduce.
         changed = {key: value + 1 if value.is_floating_point() else value for key, value in state.items()}
-        save_file(changed, path)
+        save_file(changed, path, metadata)
         again = load(weights=path).module.state_dict()
         for key, value in changed.items():
             _require(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
-from rawzoo.cli import demo, develop, doctor, import_, models, plugins, show
+from rawzoo.cli import demo, develop, doctor, evaluate, import_, models, plugins, run, show
 from rawzoo.errors import RawzooError
 
 app = typer.Typer(
@@ -19,6 +20,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("develop")(develop.develop)
+app.command("run")(run.run)
+app.command("evaluate")(evaluate.evaluate)
 app.command("models")(models.models)
 app.command("show")(show.show)
 app.command("import")(import_.import_)
@@ -44,10 +47,23 @@ def _root(
     pass
 
 
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    typer.echo(f"rawzoo: {message}", err=True)
+
+
 def main() -> None:
-    """Entry point of the ``rawzoo`` command: errors a user can cause become one line and an exit status."""
+    """Entry point of the ``rawzoo`` command: warnings become one line, errors a user can cause one line and an exit
+    status."""
     from rawzoo.zoo.manager import register_commands
 
+    warnings.showwarning = _print_warning
     try:
         register_commands(app)
         app()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,8 +34,9 @@ def write(what: RenderableType = "", style: str | None = None) -> None:
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def columns(*headers: str) -> Table:
-    """An empty table with a line of headers; without headers, pairs of a name and its value."""
+def columns(*headers: str, numbers: Collection[str] = ()) -> Table:
+    """An empty table with a line of headers, those of ``numbers`` to the right; without headers, pairs of a name and
+    its value."""
     from rich.table import Table
 
     if not headers:
@@ -45,6 +47,7 @@ def columns(*headers: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for i, header in enumerate(headers):
         table.add_column(header, no_wrap=i == 0, style="bold" if i == 0 else "", overflow="fold")
+        table.columns[i].justify = "right" if header in numbers else "left"
     return table
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rawzoo.cli import files
+
 
 def develop(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Raw files, or folders of them.")],
@@ -16,9 +18,7 @@ def develop(
     model: Annotated[
         str, typer.Option(help="Model of task demosaic (see 'rawzoo models'), or none for the default.")
     ] = "none",
-    weights: Annotated[
-        str | None, typer.Option(help="Weights of the model, by name or as a .safetensors file; see 'rawzoo show'.")
-    ] = None,
+    weights: files.Weights = None,
     white_balance: Annotated[
         str,
         typer.Option(
@@ -37,69 +37,43 @@ def develop(
         str | None, typer.Option("--format", "-f", help="Format of files in a folder: jpg, png, tif, npy, dng.")
     ] = None,
     depth: Annotated[int | None, typer.Option(help="Bits a sample: 8, 16, or 32 (float, .npy only).")] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 95,
-    device: Annotated[str, typer.Option(help="Where a network runs: cpu, cuda, cuda:1.")] = "cpu",
-    tile: Annotated[int | None, typer.Option(min=16, help="Edge of a network's tiles, in its input pixels.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Precision of a network: float32, float16, bfloat16.")] = None,
+    quality: files.Quality = 95,
+    device: files.Device = "cpu",
+    tile: files.Tile = None,
+    dtype: files.Dtype = None,
     workers: Annotated[int, typer.Option("--workers", "-j", min=1, help="Files in work at a time.")] = 2,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip files whose output is there and newer.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds the decoder may take for one file.")] = 60.0,
-    cfa: Annotated[str | None, typer.Option(help="For PNG and TIFF mosaics: the pattern, such as RGGB.")] = None,
-    black: Annotated[float | None, typer.Option(help="For PNG and TIFF mosaics: the black level.")] = None,
-    white: Annotated[float | None, typer.Option(help="For PNG and TIFF mosaics: the white level.")] = None,
+    resume: files.Resume = False,
+    timeout: files.Timeout = 60.0,
+    cfa: files.Cfa = None,
+    black: files.Black = None,
+    white: files.White = None,
 ) -> None:
     """Develop raw files into pictures.
 
     OUT is a file for one input, or a folder. A file that cannot be read is reported and the rest is done.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from rawzoo import batch, pipeline
     from rawzoo.errors import UsageError
 
     if depth not in (None, 8, 16, 32):
         raise UsageError(f"--depth must be 8, 16 or 32, not {depth}.")
     jobs = batch.plan_jobs(inputs, output, format)
-    recipe = batch.Recipe(
+    recipe = batch.Develop(
         model=pipeline.prepare(model, weights=weights, device=device, dtype=dtype, tile=tile),
         look=pipeline.Look(white_balance, exposure, tone, space),
         dtype=None if depth is None else {8: "uint8", 16: "uint16", 32: "float32"}[depth],
         quality=quality,
-        open_options={k: v for k, v in {"cfa": cfa, "black": black, "white": white}.items() if v is not None},
+        timeout_s=timeout,
+        open_options=files.open_options(cfa, black, white),
     )
 
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     done = skipped = failed = 0
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        transient=True,
-        disable=len(jobs) == 1 and model == "none",
-    ) as bar:
-        task = bar.add_task("Developing", total=len(jobs))
-        fractions: dict[batch.Job, float] = {}
-
-        def advance(job: batch.Job, fraction: float) -> None:
-            fractions[job] = fraction
-            bar.update(task, completed=sum(fractions.values()))
-
-        for outcome in batch.run(
-            jobs, recipe, workers=min(workers, len(jobs)), resume=resume, timeout_s=timeout, progress=advance
-        ):
-            advance(outcome.job, 1.0)
-            for warning in outcome.warnings:
-                errors.print(f"rawzoo: {warning}", style="yellow", markup=False)
-            if outcome.error:
-                failed += 1
-                errors.print(f"rawzoo: {outcome.error}", style="red", markup=False)
-            elif outcome.skipped:
-                skipped += 1
-            else:
-                done += 1
+    for outcome in files.work_through(
+        "Developing", jobs, recipe, workers=workers, resume=resume, bar=len(jobs) > 1 or model != "none"
+    ):
+        failed += bool(outcome.error)
+        skipped += outcome.skipped
+        done += not outcome.error and not outcome.skipped
     if len(jobs) == 1:
         if done:
             typer.echo(str(jobs[0].target))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rawzoo.cli.console import JsonOption, columns, print_json, write
+
+if TYPE_CHECKING:
+    from rawzoo.zoo.importing import Imported
 
 
 def import_(
@@ -15,7 +18,10 @@ def import_(
         Path, typer.Argument(metavar="FILE", help="A checkpoint; of TensorFlow also its prefix or folder.")
     ],
     model: Annotated[
-        str | None, typer.Option("--as", metavar="MODEL", help="The model it is for, where its tensors cannot tell.")
+        str | None,
+        typer.Option(
+            "--as", metavar="MODEL", help="The one model it is for, where its tensors cannot tell, or of several."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the weights, instead of the file's name.")] = None,
     averages: Annotated[bool, typer.Option("--averages", help="Take the moving averages that training kept.")] = False,
@@ -25,23 +31,33 @@ def import_(
 
     Nothing in the file is executed. The weights are kept as safetensors, where rawzoo finds them by name.
     """
-    from rawzoo.zoo import registry
     from rawzoo.zoo.importing import import_checkpoint
-    from rawzoo.zoo.weights import imported_weights
 
     done = import_checkpoint(file, model=model, name=name, averages=averages)
-    provenance = done.provenance
     if as_json:
-        print_json(
-            {
-                **provenance.to_dict(),
-                "format": done.checkpoint.format,
-                "weights": done.name,
-                "where": str(done.path),
-                "tensors": done.tensors,
-            }
-        )
+        print_json({**_entry(done), "others": [_entry(other) for other in done.others]})
         return
+    _print(done)
+    for other in done.others:
+        write()
+        _print(other)
+
+
+def _entry(done: Imported) -> dict[str, Any]:
+    return {
+        **done.provenance.to_dict(),
+        "format": done.checkpoint.format,
+        "weights": done.name,
+        "where": str(done.path),
+        "tensors": done.tensors,
+    }
+
+
+def _print(done: Imported) -> None:
+    from rawzoo.zoo import registry
+    from rawzoo.zoo.weights import imported_weights
+
+    provenance = done.provenance
     write(provenance.description, style="bold")
     table = columns()
     table.add_row("from", f"{', '.join(provenance.sources)} ({done.checkpoint.format})")

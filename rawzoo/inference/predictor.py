@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ Progress = Callable[[float], None]
 # a tile may fill a quarter of what is free on the GPU with them. Beyond these edges a larger tile gains no speed.
 _BYTES_PER_PIXEL = 1024
 _CPU_TILE = 512
+_CPU_READ = 1024
 _CUDA_TILE = 2048
 
 
@@ -31,12 +33,14 @@ class Predictor:
 
     A tiled run equals a run in one piece to float tolerance: tiles start on multiples of the model's period and of the
     CFA's, each reads a halo of the model's receptive field, and nothing is measured per tile. At the edges of the
-    picture the model sees its extension (:func:`rawzoo.inference.tiling.extend`).
+    picture the model sees its extension (:func:`rawzoo.inference.tiling.extend`), or, where the card says
+    ``border="model"``, what its own layers put there: tiles end where the picture ends.
 
     A model with global context (``card.halo`` None) runs on the whole picture at once. If it is given a tile smaller
     than the picture it runs in tiles that overlap by a quarter, and a warning says what that changes.
 
-    Without ``tile``, the core of a tile is 512 pixels square on a CPU, and on a GPU as large as a quarter of the free
+    Without ``tile``, the core of a tile is 512 pixels square on a CPU, more where the halo is wide (eight times the
+    halo, as long as a tile reads no more than 1024 pixels square), and on a GPU as large as a quarter of the free
     memory allows at 1 KiB per input pixel, 2048 at most; in either case not less than twice the halo. When GPU memory
     runs out the tile is halved, a warning says so, and work goes on; it never moves to the CPU.
 
@@ -189,8 +193,16 @@ class Predictor:
                     stacklevel=4,
                 )
         elif tile is None:
-            tile = max(_default_tile(self.device), 2 * halo)
-        return plan(height, width, tile=tile, halo=halo, period=math.lcm(card.period, cfa_period), scale=card.scale)
+            tile = _default_tile(self.device, halo)
+        return plan(
+            height,
+            width,
+            tile=tile,
+            halo=halo,
+            period=math.lcm(card.period, cfa_period),
+            scale=card.scale,
+            bounded=card.border == "model",
+        )
 
     def _stream(
         self, canvas: Canvas, tiles: Plan, cfa: str | None, progress: Progress | None
@@ -255,7 +267,7 @@ class Predictor:
             raise RawzooError(f"there is not enough memory for {cell}, not even for its smallest tile; use the CPU.")
         self.tile = edge // 2 // tiles.lattice * tiles.lattice
         warnings.warn(f"not enough memory for {cell} in tiles of {edge}; using {self.tile}.", stacklevel=3)
-        return plan(tiles.height, tiles.width, tile=self.tile, halo=tiles.halo, period=tiles.lattice, scale=tiles.scale)
+        return replace(tiles, tile=self.tile)
 
 
 def _device(name: str | torch.device) -> torch.device:
@@ -285,8 +297,11 @@ def _memory_format(module: nn.Module) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def _default_tile(device: torch.device) -> int:
-    if device.type != "cuda":
-        return _CPU_TILE
-    free, _ = torch.cuda.mem_get_info(device)
-    return min(_CUDA_TILE, math.isqrt(free // 4 // _BYTES_PER_PIXEL))
+def _default_tile(device: torch.device, halo: int) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        edge = min(_CUDA_TILE, math.isqrt(free // 4 // _BYTES_PER_PIXEL))
+    else:
+        # A halo of an eighth on each side costs about half as much again; of a fifth, twice as much.
+        edge = max(_CPU_TILE, min(8 * halo, _CPU_READ - 2 * halo))
+    return max(edge, 2 * halo)

@@ -25,7 +25,8 @@ class Tile:
 
     Attributes:
         core: input pixels the tile answers for. The cores tile the picture, completed to whole lattice cells.
-        read: the core and its halo: what the model sees. Reaches outside the picture at its edges.
+        read: the core and its halo: what the model sees. Reaches outside the picture at its edges, unless the plan is
+            bounded.
         crop: the part of the model's output to keep, in pixels of that output.
         out: where that part goes in the output picture.
     """
@@ -46,6 +47,7 @@ class Plan:
         halo: width of the margin read around a core, a multiple of ``lattice``.
         lattice: every edge of every core and read box is a multiple of this.
         scale: output pixels per input pixel, along both axes.
+        bounded: whether a tile reads nothing beyond the picture, completed to whole lattice cells.
     """
 
     height: int
@@ -54,6 +56,7 @@ class Plan:
     halo: int
     lattice: int
     scale: Fraction
+    bounded: bool = False
 
     @property
     def out_height(self) -> int:
@@ -81,12 +84,16 @@ class Plan:
 
     def _span(self, start: int, size: int, out_size: int) -> tuple[tuple[int, int], ...]:
         """(core, read, crop, out) along one axis for the core that begins at ``start``."""
-        stop = min(start + self.tile, -(-size // self.lattice) * self.lattice)
+        end = -(-size // self.lattice) * self.lattice
+        stop = min(start + self.tile, end)
+        first, last = start - self.halo, stop + self.halo
+        if self.bounded:
+            first, last = max(first, 0), min(last, end)
         out_start, out_stop = int(start * self.scale), min(int(stop * self.scale), out_size)
-        margin = int(self.halo * self.scale)
+        margin = int((start - first) * self.scale)
         return (
             (start, stop),
-            (start - self.halo, stop + self.halo),
+            (first, last),
             (margin, margin + out_stop - out_start),
             (out_start, out_stop),
         )
@@ -100,6 +107,7 @@ def plan(
     halo: int = 0,
     period: int = 1,
     scale: Fraction | int = 1,
+    bounded: bool = False,
 ) -> Plan:
     """Cut a picture into tiles.
 
@@ -110,6 +118,7 @@ def plan(
         halo: radius of the model's receptive field; rounded up to the lattice.
         period: smallest distance at which model and CFA both repeat: the least common multiple of the two.
         scale: output pixels per input pixel. The lattice is widened until its cells are whole in the output too.
+        bounded: read nothing beyond the picture, for models whose own padding applies at its edges.
 
     Raises:
         UsageError: a number that makes no sense.
@@ -127,7 +136,7 @@ def plan(
         edge = -(-tile // lattice) * lattice
     else:
         edge = max(tile // lattice, 1) * lattice
-    return Plan(height, width, edge, -(-halo // lattice) * lattice, lattice, scale)
+    return Plan(height, width, edge, -(-halo // lattice) * lattice, lattice, scale, bounded)
 
 
 def extend(start: int, stop: int, size: int, period: int) -> np.ndarray:

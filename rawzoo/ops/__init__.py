@@ -14,6 +14,7 @@ Conventions:
   float64: it is there to check gradients.
 * ``black`` and ``white`` are in units of the mosaic, one number or one per channel (Bayer R, Gr, Gb, B; X-Trans
   R, G, B); ``gains`` are the white balance of R, G, B. Balanced value = (value - black) * gain / (white - black).
+* ``imresize``, ``resize_opencv`` and ``resize_tensorflow`` are for pictures ``[..., H, W]``: :mod:`rawzoo.ops.resize`.
 * ``out`` is a ready array or tensor for the result, which is then returned: right shape and dtype, no memory shared
   with the input. It cannot be combined with gradients.
 
@@ -35,6 +36,7 @@ from rawzoo.errors import UsageError
 from rawzoo.ops import levels
 from rawzoo.ops.backend import available, num_threads
 from rawzoo.ops.dispatch import Array, dtype_name, run
+from rawzoo.ops.resize import imresize, resize_opencv, resize_tensorflow
 from rawzoo.raw import cfa as cfa_patterns
 
 if TYPE_CHECKING:
@@ -51,11 +53,14 @@ __all__ = [
     "develop",
     "downscale_mosaic",
     "hot_pixels",
+    "imresize",
     "inverse_anscombe",
     "num_threads",
     "pack",
     "pack_anscombe",
     "render",
+    "resize_opencv",
+    "resize_tensorflow",
     "unpack",
     "unpack_anscombe",
     "white_balance",

@@ -16,7 +16,7 @@ from rawzoo.raw.color import D65_XY, xy_to_xyz
 from rawzoo.raw.image import Box, ColorMatrix, Kind
 
 NEW_SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
-SAMPLES, SAMPLE_FORMAT, ROWS_PER_STRIP, TILE_OFFSETS = 277, 339, 278, 324
+SAMPLES, SAMPLE_FORMAT, ROWS_PER_STRIP, PLANAR, TILE_OFFSETS = 277, 339, 278, 284, 324
 CFA_REPEAT, CFA_PATTERN, DNG_VERSION, DNG_BACKWARD_VERSION, UNIQUE_CAMERA_MODEL = 33421, 33422, 50706, 50707, 50708
 CFA_PLANE_COLOR, CFA_LAYOUT, LINEARIZATION_TABLE = 50710, 50711, 50712
 BLACK_REPEAT, BLACK_LEVEL, BLACK_DELTA_H, BLACK_DELTA_V, WHITE_LEVEL = 50713, 50714, 50715, 50716, 50717
@@ -93,10 +93,40 @@ class DngTags:
         """
         compression = self.raw.integer(COMPRESSION, UNCOMPRESSED)
         strips = TILE_OFFSETS not in self.raw.tags and len(tiff.data_ranges(self.raw)) > 1
-        interleaved = self.raw.integer(ROW_INTERLEAVE, 1) > 1 or self.raw.integer(COLUMN_INTERLEAVE, 1) > 1
-        return not interleaved and (
+        return not self._is_interleaved and (
             self.is_float or compression in _ONLY_TIFFFILE or (compression == LOSSLESS_JPEG and strips)
         )
+
+    @property
+    def _is_interleaved(self) -> bool:
+        return self.raw.integer(ROW_INTERLEAVE, 1) > 1 or self.raw.integer(COLUMN_INTERLEAVE, 1) > 1
+
+    def plain_strips(self) -> list[tuple[int, int]] | None:
+        """``(offset, bytes)`` of the samples of each strip, where these are 16-bit integers as they are, in strips of
+        whole rows that hold the image and do not claim more bytes than they need; None for any other way to store
+        them."""
+        height, width = self.shape
+        samples = 3 if self.kind == "linear" else 1
+        table = self.raw.tags.get(LINEARIZATION_TABLE)
+        if not (
+            self.is_uncompressed
+            and self.raw.numbers(BITS) in ((16,), (16,) * samples)
+            and self.raw.integer(SAMPLE_FORMAT, 1) == 1
+            and self.samples == samples
+            and self.raw.integer(PLANAR, 1) == 1
+            and TILE_OFFSETS not in self.raw.tags
+            and (table is None or (table.type == tiff.SHORT and table.count > 0))
+            and not self._is_interleaved
+        ):
+            return None
+        ranges = tiff.data_ranges(self.raw)
+        rows = min(self.raw.integer(ROWS_PER_STRIP, height), height)
+        if rows < 1 or len(ranges) != math.ceil(height / rows):
+            return None
+        needed = [min(rows, height - first) * width * samples * 2 for first in range(0, height, rows)]
+        if any(stored < wanted for (_, stored), wanted in zip(ranges, needed, strict=True)):
+            return None
+        return [(offset, wanted) for (offset, _), wanted in zip(ranges, needed, strict=True)]
 
     @property
     def rescaled_by_libraw(self) -> bool:

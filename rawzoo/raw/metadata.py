@@ -26,6 +26,9 @@ _CARRIED = (270, MAKE, MODEL, 305, DATE_TIME, 315, 33432)
 #: PixelXDimension, PixelYDimension, interoperability pointer, CFAPattern, Padding.
 _LEFT_BEHIND = (37500, 40962, 40963, 40965, 41730, 59932)
 
+#: What TIFF/EP, and many a DNG with it, puts into IFD0 instead.
+_BESIDE_THE_PICTURE = (EXPOSURE_TIME, F_NUMBER, ISO, DATE_TIME_ORIGINAL, FOCAL_LENGTH)
+
 #: What fits into the segment of a JPEG, with room for what a writer adds. Longer values than a line or two of text are
 #: private data, wherever they stand.
 _MAX_BLOCK, _MAX_VALUE = 60_000, 8192
@@ -33,7 +36,8 @@ _MAX_BLOCK, _MAX_VALUE = 60_000, 8192
 
 @dataclass(frozen=True)
 class Exif:
-    """The EXIF directories of a file, by tag code; empty where the file has none."""
+    """The EXIF directories of a file, by tag code; empty where the file has none. ``exif`` also has what TIFF/EP puts
+    into IFD0."""
 
     ifd0: Mapping[int, Tag] = field(default_factory=dict)
     exif: Mapping[int, Tag] = field(default_factory=dict)
@@ -100,7 +104,9 @@ def _from_directories(directories: Sequence[tiff.Directory]) -> Exif:
     def first_child(code: int) -> Mapping[int, Tag]:
         return next((d.children[code][0].tags for d in directories if d.children.get(code)), {})
 
-    return Exif(directories[0].tags, first_child(tiff.EXIF_IFD), first_child(tiff.GPS_IFD))
+    main = directories[0].tags
+    beside = {code: main[code] for code in _BESIDE_THE_PICTURE if code in main}
+    return Exif(main, {**beside, **first_child(tiff.EXIF_IFD)}, first_child(tiff.GPS_IFD))
 
 
 def _from_jpeg(data: bytes) -> Exif:

@@ -1,4 +1,5 @@
-"""Reading raw files: pixels through LibRaw, levels and colour from the most exact source each file has."""
+"""Reading raw files: pixels through LibRaw, or as they are where a DNG stores them so; levels and colour from the most
+exact source each file has."""
 
 from __future__ import annotations
 
@@ -29,6 +30,18 @@ from rawzoo.raw.image import Box, ColorMatrix, Kind, Metadata, RawImage
 #: LibRaw's flip code (4 = transpose, 2 = mirror rows, 1 = mirror columns) to EXIF orientation.
 _ORIENTATION_OF_FLIP = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 
+#: Where LibRaw finds what EXIF leaves out: the same in TIFF/EP's place and in other units, and, for anything, XMP,
+#: MakerNote, DNGPrivateData and Adobe's own EXIF tags.
+_ALSO_TOLD_BY = {
+    "lens": (42033, 42034, metadata.LENS_MODEL, 50736),
+    "iso": (metadata.ISO, 34864, 34865, metadata.EXPOSURE_INDEX, metadata.ISO_SPEED, 41493),
+    "shutter_s": (metadata.EXPOSURE_TIME, 37377),
+    "aperture": (metadata.F_NUMBER, 37378),
+    "focal_length_mm": (metadata.FOCAL_LENGTH, 41989),
+    "time": (metadata.DATE_TIME, metadata.DATE_TIME_ORIGINAL, 36868),
+}
+_PRIVATE, _ADOBE_EXIF = (700, 37500, 50740), 65000
+
 #: What LibRaw and libjpeg print when the compressed data does not make sense.
 _DAMAGE = ("data corrupted", "Unexpected end of file", "premature end", "Premature end")
 
@@ -43,7 +56,8 @@ def open(  # noqa: A001 - rawzoo.open, as in wave.open
     """Open a raw file.
 
     Everything LibRaw reads; DNGs also in the compressions LibRaw lacks (integer deflate, JPEG XL, LZW), and floating
-    point DNGs at full precision. What a file leaves out or gets wrong is replaced by a sound assumption and named in
+    point DNGs at full precision. Uncompressed 16-bit DNGs whose tags say everything are read without LibRaw, much
+    faster and with the same result. What a file leaves out or gets wrong is replaced by a sound assumption and named in
     :attr:`RawImage.warnings` and by a :class:`RawWarning` each.
 
     While LibRaw works, standard error of the process goes aside, since LibRaw prints to it; threads that open files
@@ -183,7 +197,7 @@ def _open_raw(path: Path, head: bytes) -> RawImage:
                 f"{path} does not say which colour each pixel has, or has other colours than red, green and blue; "
                 "rawzoo develops Bayer, X-Trans, monochrome and linear RGB files."
             )
-    decoded = _decode(path, head, dng)
+    decoded = _decode(path, head, dng, exif)
     if dng is None and _is_cut_short(directories, size):
         raise RawFileError(f"{path} is cut short: its image data goes on behind the end of the file; copy it again.")
     if dng is not None and dng.shape != decoded.data.shape[:2]:
@@ -205,11 +219,14 @@ def _is_cut_short(directories: Sequence[tiff.Directory], size: int) -> bool:
 # Decoding
 
 
-def _decode(path: Path, head: bytes, dng: DngTags | None) -> _Decoded:
+def _decode(path: Path, head: bytes, dng: DngTags | None, exif: metadata.Exif) -> _Decoded:
+    ours = None
     if dng is not None and dng.needs_tifffile:
         ours = _decode_with_tifffile(path, dng)
-        if ours is not None:
-            return ours
+    elif dng is not None and _tags_suffice(dng, exif):
+        ours = _decode_plain(path, dng)
+    if ours is not None:
+        return ours
     import rawpy
 
     decoded, opened = None, False
@@ -284,6 +301,46 @@ def _standard_error_aside() -> Iterator[list[str]]:
             said.extend(aside.read(1 << 16).decode("utf-8", "replace").splitlines())
 
 
+def _tags_suffice(dng: DngTags, exif: metadata.Exif) -> bool:
+    """Whether LibRaw knows nothing about this picture that its tags leave out: see where :class:`_Assembly` asks it."""
+    if dng.kind != "mono" and (_neutral(dng.as_shot_neutral) is None or not dng.color_matrices):
+        return False
+    if exif.orientation is None or (dng.active_area is None and dng_tags.ACTIVE_AREA in dng.raw.tags):
+        return False
+    shot = exif.metadata()
+    unknown = {code for name, codes in _ALSO_TOLD_BY.items() if getattr(shot, name) is None for code in codes}
+    if dng.default_crop is None:
+        unknown |= {dng_tags.CROP_ORIGIN, dng_tags.CROP_SIZE}
+    tags = {*dng.main.tags, *dng.raw.tags, *exif.exif}
+    return not unknown or (tags.isdisjoint(unknown.union(_PRIVATE)) and max(tags) < _ADOBE_EXIF)
+
+
+def _decode_plain(path: Path, dng: DngTags) -> _Decoded | None:
+    """Samples of a DNG that stores them as they are, copied from the file once; None for any other."""
+    strips = dng.plain_strips()
+    if strips is None or dng.kind is None:
+        return None
+    shape = (*dng.shape, 3) if dng.kind == "linear" else dng.shape
+    with builtins.open(path, "rb") as file:
+        if sum(count for _, count in strips) > os.fstat(file.fileno()).st_size:
+            return None  # strips over each other: more memory than the file is worth
+        data = np.empty(shape, np.uint16)
+        rest = data.data.cast("B")
+        for offset, count in strips:
+            file.seek(offset)
+            if file.readinto(rest[:count]) != count:
+                return None
+            rest = rest[count:]
+    if (dng.raw.tags[dng_tags.WIDTH].order == "<") != (sys.byteorder == "little"):
+        data.byteswap(inplace=True)
+    return _Decoded(_linearised(data, dng), dng.kind, dng.cfa)
+
+
+def _linearised(data: npt.NDArray[np.uint16], dng: DngTags) -> npt.NDArray[np.uint16]:
+    table = dng.raw.numbers(dng_tags.LINEARIZATION_TABLE)
+    return data if table is None else np.array(table, np.uint16)[np.minimum(data, len(table) - 1)]
+
+
 def _decode_with_tifffile(path: Path, dng: DngTags) -> _Decoded | None:
     """Pixels of a DNG that LibRaw does not read well; None when tifffile cannot either."""
     if dng.kind is None:
@@ -300,11 +357,8 @@ def _decode_with_tifffile(path: Path, dng: DngTags) -> _Decoded | None:
         return None
     if data.ndim == 3 and dng.samples == 1:
         data = data[..., 0]
-    table = dng.raw.numbers(dng_tags.LINEARIZATION_TABLE)
     if data.dtype.kind == "u" and data.dtype.itemsize <= 2:
-        if table is not None:
-            data = np.array(table, np.uint16)[np.minimum(data, len(table) - 1)]
-        data = data.astype(np.uint16, copy=False)
+        data = _linearised(data, dng).astype(np.uint16, copy=False)
     elif data.dtype.kind == "f":
         data = data.astype(np.float32, copy=False)
     else:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -23,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from rawzoo.errors import RawFileError
+from rawzoo.picture import Picture
 from rawzoo.raw.image import RawImage
 
 # The child sees exactly the modules that its parent sees; -c would put the current folder first.
@@ -33,7 +35,7 @@ _PIPE_BYTES = 1 << 20
 
 
 class DecodeWorker:
-    """Opens raw files as :func:`rawzoo.raw.reader.open` does, in a child process.
+    """Opens raw files as :func:`rawzoo.open` does, and pictures as :func:`rawzoo.open_picture`, in a child process.
 
     One request at a time; use one worker a thread. The child starts at once and imports NumPy and rawpy, no torch.
 
@@ -60,6 +62,17 @@ class DecodeWorker:
                 The next call starts a new decoder.
             UsageError: as from :func:`rawzoo.raw.reader.open`.
         """
+        raw = self._ask("raw", path, timeout_s, options)
+        assert isinstance(raw, RawImage)
+        return raw
+
+    def open_picture(self, path: str | os.PathLike[str], timeout_s: float = 60.0) -> Picture:
+        """Decode a developed picture; as :meth:`open`, with the errors of :func:`rawzoo.open_picture`."""
+        picture = self._ask("picture", path, timeout_s, {})
+        assert isinstance(picture, Picture)
+        return picture
+
+    def _ask(self, kind: str, path: str | os.PathLike[str], timeout_s: float, options: dict[str, Any]) -> object:
         with self._lock:
             if self._child is None or self._child.poll() is not None:
                 self._discard()
@@ -77,7 +90,7 @@ class DecodeWorker:
             try:
                 assert child.stdin is not None
                 assert child.stdout is not None
-                _send(child.stdin, (os.fspath(path), options))
+                _send(child.stdin, (kind, os.fspath(path), options))
                 answer = _receive(child.stdout)
             except (EOFError, OSError):
                 self._discard()
@@ -100,7 +113,6 @@ class DecodeWorker:
                 self._discard()
         if isinstance(answer, BaseException):
             raise answer
-        assert isinstance(answer, RawImage)
         return answer
 
     def close(self) -> None:
@@ -206,7 +218,7 @@ def serve() -> None:
     # Whatever prints must not get between the messages.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the pipe
-    requests: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[tuple[str, str, dict[str, Any]]] = queue.SimpleQueue()
 
     def listen() -> None:
         pipe = os.fdopen(0, "rb", buffering=0)
@@ -220,13 +232,15 @@ def serve() -> None:
     warnings.simplefilter("ignore")
     import rawpy  # noqa: F401 - while the parent prepares its first request
 
+    from rawzoo import picture
     from rawzoo.raw import reader
 
+    readers: dict[str, Callable[..., object]] = {"raw": reader.open, "picture": picture.open_picture}
     while True:
-        path, options = requests.get()
-        answer: RawImage | BaseException
+        kind, path, options = requests.get()
+        answer: object
         try:
-            answer = reader.open(path, **options)
+            answer = readers[kind](path, **options)
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
             answer = _portable(error, path)
         _send(answers, answer)

@@ -26,6 +26,8 @@ class Task:
         job: dotted path of what does the whole of it, ``function(predictor, source, *, progress=None, ...) ->
             Result``: it turns the source into the network's input, runs it, and makes a result of the output. Further
             keywords are options of the task. Empty for a task that ``rawzoo run`` cannot do.
+        result: how the result is shown, a sentence.
+        picture: whether a picture is the result (``"main"``), may come with it (``"extra"``), or not (``"none"``).
         truth: what results are judged by: a ``"picture"``, a ``"label"``, or a ``"number"``.
         measure: dotted path of ``function(result, truth, **options) -> {metric: value}`` for one source, with the
             truth as :class:`rawzoo.Picture`, text or float. Empty for a task that ``rawzoo evaluate`` cannot do.
@@ -40,6 +42,8 @@ class Task:
     conditioning: Mapping[str, str] = field(default_factory=dict)
     source: Literal["raw", "picture"] = "raw"
     job: str = ""
+    result: str = ""
+    picture: Literal["main", "extra", "none"] = "none"
     truth: Literal["picture", "label", "number"] = "picture"
     measure: str = ""
     metrics: Mapping[str, str] = field(default_factory=dict)

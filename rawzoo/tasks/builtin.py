@@ -10,6 +10,14 @@ from rawzoo.zoo.hookspecs import hookimpl
 if TYPE_CHECKING:
     from rawzoo.zoo.hookspecs import RegisterTask
 
+_OF_PICTURES = {
+    "psnr": "dB, of RGB, neither clipped nor rounded",
+    "ssim": "structural similarity of RGB",
+    "ms_ssim": "the same over five scales, as TensorFlow defines it; from 176 pixels a side",
+    "ms_ssim_pytorch": "the same, as pytorch-msssim defines it",
+    "delta_e": "colour difference, CIEDE2000",
+}
+
 DEMOSAIC = Task(
     name="demosaic",
     summary="White-balanced mosaic to linear camera RGB: classical demosaicing, or a network that also denoises.",
@@ -38,6 +46,11 @@ DEMOSAIC = Task(
     },
     command="rawzoo develop FILE -o OUT --model {model} --weights {weights}",
     job="rawzoo.pipeline:render",
+    result="A picture, developed as `rawzoo develop` does by default.",
+    picture="main",
+    truth="picture",
+    measure="rawzoo.tasks.demosaic:measure",
+    metrics=_OF_PICTURES,
 )
 
 WHITE_BALANCE = Task(
@@ -57,6 +70,11 @@ WHITE_BALANCE = Task(
     },
     command="rawzoo develop FILE -o OUT --white-balance {model}@{weights}",
     job="rawzoo.tasks.white_balance:run",
+    result="Kelvin, gains of R, G, B, and what was assumed of light and camera.",
+    picture="none",
+    truth="number",
+    measure="rawzoo.tasks.white_balance:measure",
+    metrics={"mired": "|1e6/T - 1e6/T'|, about as visible all along the curve", "kelvin": "|T - T'|"},
 )
 
 
@@ -76,6 +94,12 @@ ISP = Task(
         )
     },
     job="rawzoo.tasks.isp:render",
+    command="rawzoo run {model} FILE -o OUT --weights {weights}",
+    result="A picture.",
+    picture="main",
+    truth="picture",
+    measure="rawzoo.tasks.demosaic:measure",
+    metrics=_OF_PICTURES,
 )
 
 CLASSIFY = Task(
@@ -89,6 +113,14 @@ CLASSIFY = Task(
     },
     outputs={"logits": "[K] float. The adapter makes of them: rawzoo.tasks.classify.Classification."},
     job="rawzoo.tasks.classify:classify",
+    result="The five most probable labels; the picture is what the network saw before it judged.",
+    picture="extra",
+    truth="label",
+    measure="rawzoo.tasks.classify:measure",
+    metrics={
+        "top1": "share of files whose label is the most probable",
+        "top5": "share of files whose label is among the five most probable",
+    },
 )
 
 SUPER_RESOLUTION = Task(
@@ -104,6 +136,17 @@ SUPER_RESOLUTION = Task(
     },
     source="picture",
     job="rawzoo.tasks.super_resolution:enlarge",
+    command="rawzoo run {model} FILE -o OUT --weights {weights}",
+    result="A picture.",
+    picture="main",
+    truth="picture",
+    measure="rawzoo.tasks.super_resolution:measure",
+    metrics={
+        "psnr": "dB, of RGB in 8 bit without the outermost pixels",
+        "rmse": "0..255, of the same",
+        "psnr_y": "dB, of their luma (BT.601, not rounded)",
+        "ssim_y": "structural similarity of their luma",
+    },
 )
 
 QUALITY = Task(
@@ -118,10 +161,18 @@ QUALITY = Task(
     outputs={"distribution": "[10] float, summing to 1. The adapter makes of it: rawzoo.tasks.quality.Quality."},
     source="picture",
     job="rawzoo.tasks.quality:judge",
+    result="Mean and standard deviation of the score, and its distribution.",
+    picture="none",
+    truth="number",
+    measure="rawzoo.tasks.quality:measure",
+    metrics={"error": "difference of the mean score from the one people gave"},
 )
+
+
+TASKS = (DEMOSAIC, ISP, SUPER_RESOLUTION, CLASSIFY, QUALITY, WHITE_BALANCE)
 
 
 @hookimpl
 def rawzoo_register_tasks(register: RegisterTask) -> None:
-    for task in (DEMOSAIC, WHITE_BALANCE, ISP, CLASSIFY, SUPER_RESOLUTION, QUALITY):
+    for task in TASKS:
         register(task)

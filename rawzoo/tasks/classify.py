@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from rawzoo.errors import UsageError
 from rawzoo.tasks.demosaic import require_mosaic
 from rawzoo.zoo import registry
 
@@ -98,3 +101,50 @@ def classify(
     require_mosaic(predictor.card, raw)
     adapter: Adapter = registry.adapter(predictor.card)
     return adapter(predictor, raw, noise=noise, progress=progress)
+
+
+def index_of(label: str, labels: Sequence[str]) -> int:
+    """Which of a model's labels is meant by its number, its synset (``n02111889``), the whole of it, or one of its
+    names.
+
+    Labels may read ``Samoyed``, ``Samoyed, Samoyede`` or ``n02111889 Samoyed, Samoyede``; capitals do not matter.
+
+    Raises:
+        UsageError: it is none of them, or several.
+    """
+    if label.isdecimal():
+        if int(label) < len(labels):
+            return int(label)
+        raise UsageError(f"label {label} is beyond the model's {len(labels)}.")
+    wanted = label.strip().casefold()
+    for names in (_whole, _synset, _names):
+        found = [index for index, text in enumerate(labels) if wanted in names(text.casefold())]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"label {label!r} may mean {' or '.join(map(str, found))}; give one of these numbers.")
+    raise UsageError(f"label {label!r} is none of the model's {len(labels)}, such as {labels[-1]!r}.")
+
+
+def _whole(text: str) -> list[str]:
+    return [text]
+
+
+def _synset(text: str) -> list[str]:
+    return re.findall(r"^n\d{8}\b", text)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in re.sub(r"^n\d{8}\s*", "", text).split(",")]
+
+
+def measure(result: Classification, truth: str) -> dict[str, float]:
+    """Whether the label is the most probable, and whether it is among the five, each 0 or 1.
+
+    Raises:
+        UsageError: as :func:`index_of`.
+    """
+    from rawzoo import metrics
+
+    index = index_of(truth, result.labels)
+    return {f"top{count}": float(metrics.is_among_best(result.probabilities, index, count)) for count in (1, 5)}

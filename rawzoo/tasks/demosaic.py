@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rawzoo.errors import UsageError
+from rawzoo.picture import Picture
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.zoo.card import ModelCard
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rawzoo.inference.canvas import Canvas
     from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.raw.image import RawImage
+    from rawzoo.tasks import Result
 
 
 def accepts(card: ModelCard, cfa: str) -> bool:
@@ -113,3 +115,27 @@ def _cropped(
         first, last = max(y0 - top, 0), min(y1 - top, height)
         if first < last:
             yield first, last, block[:, first + top - y0 : last + top - y0, left : left + width]
+
+
+def measure(result: Result, truth: Picture) -> dict[str, float]:
+    """How near the picture is to the one it should be: of tasks ``demosaic`` and ``isp``, by the metrics they name.
+
+    Raises:
+        UsageError: they differ in size.
+    """
+    from rawzoo import metrics
+
+    assert isinstance(result, Picture)
+    found, expected = result.pixels, truth.pixels
+    if found.shape != expected.shape:
+        raise UsageError(
+            f"it becomes {result.width} x {result.height} pixels, and {truth.source} has {truth.width} x "
+            f"{truth.height}; a pair must be of one size."
+        )
+    return {
+        "psnr": metrics.psnr(found, expected),
+        "ssim": metrics.ssim(found, expected),
+        "ms_ssim": metrics.ms_ssim(found, expected),
+        "ms_ssim_pytorch": metrics.ms_ssim(found, expected, definition="pytorch"),
+        "delta_e": metrics.delta_e(found, expected),
+    }

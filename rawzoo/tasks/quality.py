@@ -73,3 +73,8 @@ def judge(predictor: Predictor, picture: Picture, *, progress: Progress | None =
 
     adapter: Adapter = registry.adapter(predictor.card)
     return adapter(predictor, torch.from_numpy(picture.picture).permute(2, 0, 1))
+
+
+def measure(result: Quality, truth: float) -> dict[str, float]:
+    """How far the mean score is from the one that people gave."""
+    return {"error": abs(result.mean - truth)}

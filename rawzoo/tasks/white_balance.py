@@ -111,3 +111,14 @@ def estimate(
 def mired_error(temperature: npt.ArrayLike, reference: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """The metric: |1e6 / T - 1e6 / T_ref|, about equally visible all along the curve, unlike kelvin."""
     return np.asarray(np.abs(1e6 / np.asarray(temperature, float) - 1e6 / np.asarray(reference, float)))
+
+
+def measure(result: WhiteBalance, truth: float) -> dict[str, float]:
+    """How far the temperature is from the true one.
+
+    Raises:
+        UsageError: that is no temperature.
+    """
+    if truth <= 0:
+        raise UsageError(f"{truth:g} K is no colour temperature.")
+    return {"mired": float(mired_error(result.temperature, truth)), "kelvin": abs(result.temperature - truth)}

@@ -53,6 +53,8 @@ class ModelCard:
         period: input tiles must start, and their edges must be, on multiples of this many input-tensor pixels.
         halo: radius of the receptive field in input-tensor pixels; None when every output pixel depends on the whole
             input (global context).
+        border: what the model sees beyond the picture's edges: ``"mirror"``, the picture mirrored in the phase of its
+            CFA; ``"model"``, what its own layers pad with, as where it was published for whole pictures.
         dtypes: floating dtypes the model works in, best first.
         conditioning: extra inputs, e.g. ``("noise_profile",)``.
         adapter: dotted path of the function that leads from a raw image to the model and from its output to the
@@ -75,6 +77,7 @@ class ModelCard:
     scale: Fraction = Fraction(1)
     period: int = 1
     halo: int | None = 0
+    border: str = "mirror"
     dtypes: tuple[str, ...] = ("float32",)
     conditioning: tuple[str, ...] = ()
     adapter: str = ""
@@ -156,6 +159,7 @@ def problems(card: object) -> list[str]:
         card.halo is None or _is_whole(card.halo, 0),
         f"halo must be a whole number of at least 0, or None for global context, not {card.halo!r}",
     )
+    check(card.border in ("mirror", "model"), f"border must be 'mirror' or 'model', not {card.border!r}")
     known = ("float32", "float16", "bfloat16", "float64")
     check(
         card.dtypes and set(card.dtypes) <= set(known),

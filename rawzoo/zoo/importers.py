@@ -38,9 +38,12 @@ class Match:
         convert: reads and rearranges the tensors; gives all entries of the module's ``state_dict()``, by name.
         config: keyword arguments of the architecture in place of the card's; None for the card's. It may only change
             what the rest of the card does not depend on.
+        group: matches of one importer with the same group are no alternatives: the file holds the weights of each of
+            their models, say one for each scale, and all are imported. Empty: the file is for this model or another.
     """
 
     model: str
     description: str
     convert: Callable[[], dict[str, NDArray[np.generic]]]
     config: Mapping[str, Any] | None = None
+    group: str = ""

@@ -51,6 +51,7 @@ class Imported:
         name: what :func:`rawzoo.load` calls the weights.
         path: of the safetensors file.
         tensors: how many there are.
+        others: what was imported beside them, where the checkpoint holds the weights of several models.
     """
 
     checkpoint: Checkpoint
@@ -58,17 +59,18 @@ class Imported:
     name: str
     path: Path
     tensors: int
+    others: tuple[Imported, ...] = ()
 
 
 def import_checkpoint(
     path: str | os.PathLike[str], *, model: str | None = None, name: str | None = None, averages: bool = False
 ) -> Imported:
-    """Makes a published checkpoint loadable with :func:`rawzoo.load`.
+    """Makes a published checkpoint loadable with :func:`rawzoo.load`, for each model it holds the weights of.
 
     Args:
         path: of any format :func:`rawzoo.zoo.checkpoints.read` reads.
-        model: name of the card it is for; needed when the tensors cannot tell, or when no importer knows them and
-            they have the names of the model's own.
+        model: name of the one card it is to be imported for; needed when the tensors cannot tell, or when no importer
+            knows them and they have the names of the model's own.
         name: what the weights are to be called; None to take the file's name.
         averages: take the moving averages that training kept in place of the variables.
 
@@ -82,39 +84,43 @@ def import_checkpoint(
         if not checkpoint.averages:
             raise UsageError(f"{checkpoint.path} has no moving averages; import it without --averages.")
         checkpoint = replace(checkpoint, tensors={**checkpoint.tensors, **checkpoint.averages})
-    recognised = recognise(checkpoint, model)
-    match = recognised.match
-    card = registry.card(match.model)
+    found = recognise(checkpoint, model)
     if name is None:
         name = _name_from(checkpoint.path)
     elif not is_name(name):
         raise UsageError(f"--name {name!r} must consist of lower-case letters, digits, '-' and '.'.")
-    provenance = Provenance(
-        model=card.name,
-        config=None if match.config is None else dict(match.config),
-        description=match.description + (", moving averages" if averages else ""),
-        sources={file.name: _sha256(file) for file in checkpoint.files or (checkpoint.path,)},
-        importer=recognised.importer,
-        rawzoo=rawzoo.__version__,
-    )
-    _check_name(card.name, name, provenance, card.weights)
-    module = registry.build(card if match.config is None else replace(card, config=match.config))
-    if recognised.importer is None:  # nobody has looked at the shapes yet; do so before reading what they promise
-        registry.check_fit(module, checkpoint.tensors, f"checkpoint {checkpoint.path}", card.name)
-    tensors = _converted(recognised, checkpoint)
-    registry.check_fit(module, tensors, f"checkpoint {checkpoint.path}", card.name)
-    final = imported_folder(card.name) / f"{name}.safetensors"
-    _write(final, tensors, provenance)
-    return Imported(checkpoint, provenance, name, final, len(tensors))
+    sources = {file.name: _sha256(file) for file in checkpoint.files or (checkpoint.path,)}
+    ready = []
+    for recognised in found:
+        match = recognised.match
+        provenance = Provenance(
+            model=match.model,
+            config=None if match.config is None else dict(match.config),
+            description=match.description + (", moving averages" if averages else ""),
+            sources=sources,
+            importer=recognised.importer,
+            rawzoo=rawzoo.__version__,
+        )
+        _check_name(match.model, name, provenance, registry.card(match.model).weights)
+        ready.append((provenance, _converted(recognised, checkpoint)))
+    done = []
+    for provenance, tensors in ready:
+        final = imported_folder(provenance.model) / f"{name}.safetensors"
+        _write(final, tensors, provenance)
+        done.append(Imported(checkpoint, provenance, name, final, len(tensors)))
+    return replace(done[0], others=tuple(done[1:]))
 
 
-def recognise(checkpoint: Checkpoint, model: str | None = None) -> Recognised:
+def recognise(checkpoint: Checkpoint, model: str | None = None) -> list[Recognised]:
     """Asks every importer what a checkpoint is.
 
     An importer that fails is reported on the log and passed over.
 
     Args:
         model: the answer has to be this one.
+
+    Returns:
+        One match, or all of one group.
 
     Raises:
         UsageError, WeightsError, PluginError: see :func:`import_checkpoint`.
@@ -142,10 +148,12 @@ def recognise(checkpoint: Checkpoint, model: str | None = None) -> Recognised:
             _log.warning("rawzoo: importer %s passed over, it failed: %s: %s", importer, type(error).__name__, reason)
 
     fitting = [r for r in found if model in (None, r.match.model)]
-    if len(fitting) == 1:
-        return fitting[0]
+    groups = {(r.importer, r.match.group) for r in fitting}
+    names = {r.match.model for r in fitting}
+    if len(fitting) == 1 or (len(groups) == 1 and fitting[0].match.group and len(names) == len(fitting)):
+        return fitting
     listed = "; ".join(f"{r.match.model} ({r.match.description})" for r in fitting or found)
-    if fitting and len({r.match.model for r in fitting}) == 1:
+    if len(names) == 1:
         who = " and ".join(str(r.importer) for r in fitting)
         raise PluginError(f"{checkpoint.path} was recognised in more than one way by {who}: {listed}.")
     if fitting:
@@ -157,7 +165,7 @@ def recognise(checkpoint: Checkpoint, model: str | None = None) -> Recognised:
         as_they_are = Match(
             model, f"{model}, tensors by its own names", lambda: {key: tensor.numpy() for key, tensor in own.items()}
         )
-        return Recognised(as_they_are, None)
+        return [Recognised(as_they_are, None)]
     raise WeightsError(_unknown(checkpoint, failed))
 
 
@@ -201,9 +209,15 @@ def _check_name(model: str, name: str, provenance: Provenance, own: Mapping[str,
 
 
 def _converted(recognised: Recognised, checkpoint: Checkpoint) -> dict[str, NDArray[Any]]:
+    match = recognised.match
+    card = registry.card(match.model)
+    module = registry.build(card if match.config is None else replace(card, config=match.config))
+    what = f"checkpoint {checkpoint.path}"
+    if recognised.importer is None:  # nobody has looked at the shapes yet; do so before reading what they promise
+        registry.check_fit(module, checkpoint.tensors, what, card.name)
     owner = f"importer {recognised.importer}"
     try:
-        tensors = recognised.match.convert()
+        tensors = match.convert()
     except RawzooError:
         raise
     except Exception as error:
@@ -211,7 +225,9 @@ def _converted(recognised: Recognised, checkpoint: Checkpoint) -> dict[str, NDAr
     if not isinstance(tensors, dict) or not all(isinstance(array, np.ndarray) for array in tensors.values()):
         raise PluginError(f"{owner} did not convert {checkpoint.path} to a dict of NumPy arrays.")
     # Transposed views are what conversion is about; the file has the axes in order. (ascontiguousarray adds one to 0.)
-    return {key: np.array(array, order="C") for key, array in tensors.items()}
+    tensors = {key: np.array(array, order="C") for key, array in tensors.items()}
+    registry.check_fit(module, tensors, what, card.name)
+    return tensors
 
 
 def _write(final: Path, tensors: dict[str, NDArray[Any]], provenance: Provenance) -> None:

@@ -41,9 +41,10 @@ def masked(crc):
 
 
 def bundle_entry(dtype, shape, offset, size, crc, shard=0, extra=b""):
+    """``crc``: None for no checksum."""
     entry = field(1, dtype) + field(2, shape_proto(shape))
     entry += (field(3, shard) if shard else b"") + (field(4, offset) if offset else b"") + field(5, size)
-    return entry + struct.pack("<BI", 6 << 3 | 5, crc) + extra
+    return entry + (b"" if crc is None else struct.pack("<BI", 6 << 3 | 5, crc)) + extra
 
 
 def table(entries, *, kind=0, per_block=16):
@@ -76,15 +77,14 @@ def table(entries, *, kind=0, per_block=16):
     return out + footer.ljust(40, b"\0") + bytes.fromhex("57fb808b247547db")
 
 
-def write_tensorflow(prefix, tensors, *, header=None, **options):
-    """A TensorFlow checkpoint of version 2; gives the path of its index."""
+def write_tensorflow(prefix, tensors, *, header=None, checksums=True, **options):
+    """A TensorFlow checkpoint of version 2; gives the path of its index. Checksums of large ones take minutes here."""
     entries = {b"": header if header is not None else field(1, 1) + field(3, field(1, 1))}
-    data = b""
+    data = bytearray()
     for name, array in tensors.items():
         raw = array.tobytes()
-        entries[name.encode()] = bundle_entry(
-            DTYPES[array.dtype.name], array.shape, len(data), len(raw), masked(crc32c(raw))
-        )
+        crc = masked(crc32c(raw)) if checksums else None
+        entries[name.encode()] = bundle_entry(DTYPES[array.dtype.name], array.shape, len(data), len(raw), crc)
         data += raw
     index = prefix.with_name(f"{prefix.name}.index")
     index.write_bytes(table(entries, **options))
@@ -104,10 +104,14 @@ def tensor_proto(array):
     return field(1, DTYPES[array.dtype.name]) + field(2, shape_proto(array.shape)) + field(4, array.tobytes())
 
 
-def write_graph(path, tensors):
-    """A frozen graph with one constant a tensor."""
+def write_graph(path, tensors, operators=()):
+    """A frozen graph with one constant a tensor.
+
+    operators: (name, operation, names of inputs).
+    """
     nodes = [graph_node("image", "Placeholder")]
     nodes += [graph_node(name, "Const", tensor_proto(array)) for name, array in tensors.items()]
+    nodes += [graph_node(name, op, inputs=inputs) for name, op, inputs in operators]
     path.write_bytes(b"".join(nodes))
     return path
 

@@ -125,6 +125,44 @@ def test_fraction_of_a_pixel_at_the_end_counts_as_one():
     assert actual.shape == (1, 4, 3)
 
 
+class Padded(nn.Module):
+    """Two layers that pad with what no picture holds: the picture's edge shows at either of them. Lattice 2, halo 6."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv2d(3, 4, 4, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1)
+        self.bias = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.up(functional.conv2d(self.down(x) + self.bias, torch.ones(4, 1, 3, 3), padding=1, groups=4))
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (14, 40), (64, 50)])
+@pytest.mark.parametrize("tile", [2, 6, 17, None])
+def test_the_models_own_padding_at_the_edges(height, width, tile):
+    torch.manual_seed(0)
+    net = Padded()
+    x = torch.rand(3, height, width)
+    with torch.no_grad():
+        expected = net(x[None])[0]
+    actual = Predictor(card(halo=6, period=2, border="model"), net, tile=tile)(x)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+    mirrored = Predictor(card(halo=6, period=2), net, tile=tile)(x)
+    assert (mirrored - expected).abs().max() > 0.1
+
+
+def test_a_picture_off_the_lattice_is_completed_by_mirroring():
+    torch.manual_seed(0)
+    net = Padded()
+    x = torch.rand(3, 13, 21)
+    with torch.no_grad():
+        expected = net(functional.pad(x[None], (0, 1, 0, 1), mode="reflect"))[0, :, :13, :21]
+    for tile in (4, None):
+        actual = Predictor(card(halo=6, period=2, border="model"), net, tile=tile)(x)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+
+
 def test_shifting_the_grid_changes_nothing():
     torch.manual_seed(0)
     net = Unshuffle()
@@ -182,6 +220,14 @@ def test_stream_gives_rows_in_order_and_asks_only_for_rows_of_the_picture():
     assert torch.equal(torch.cat([p[2] for p in parts], 1), x)
     # The last row of tiles mirrors rows 45 to 48 of the picture behind its end, so these are read once more.
     assert asked == [(0, 20), (12, 36), (28, 50), (44, 50)]
+
+
+@pytest.mark.parametrize(("halo", "tile"), [(0, 512), (64, 512), (93, 744), (130, 764), (300, 600)])
+def test_tile_on_a_cpu_where_none_is_given(halo, tile):
+    parts = Predictor(card(halo=halo, border="model"), nn.Identity()).stream(
+        lambda a, b: torch.ones(3, b - a, 1), 800, 1
+    )
+    assert next(iter(parts))[1] == tile
 
 
 def test_output_can_be_changed_in_place():

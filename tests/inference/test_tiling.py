@@ -21,6 +21,7 @@ plans = st.builds(
     halo=st.integers(0, 40),
     period=st.sampled_from([1, 2, 3, 4, 6, 16]),
     scale=st.sampled_from([Fraction(1), Fraction(2), Fraction(4), Fraction(1, 2), Fraction(3, 2), Fraction(2, 3)]),
+    bounded=st.booleans(),
 )
 
 
@@ -57,7 +58,15 @@ def test_edges_lie_on_the_lattice_and_crops_match(p):
     for row in p.rows():
         for tile in row:
             assert all(edge % p.lattice == 0 for box in (tile.core, tile.read) for edge in box)
-            assert [c - r for c, r in zip(tile.core, tile.read, strict=True)] == [p.halo, p.halo, -p.halo, -p.halo]
+            margin = [c - r for c, r in zip(tile.core, tile.read, strict=True)]
+            if not p.bounded:
+                assert margin == [p.halo, p.halo, -p.halo, -p.halo]
+            else:
+                # All of the halo that is in the picture, completed to the lattice.
+                height, width = (math.ceil(n / p.lattice) * p.lattice for n in (p.height, p.width))
+                room = [tile.core.top, tile.core.left, tile.core.bottom - height, tile.core.right - width]
+                assert margin[:2] == [min(p.halo, n) for n in room[:2]]
+                assert margin[2:] == [max(-p.halo, n) for n in room[2:]]
             # The crop is the place of `out` within the model's output for `read`.
             assert (tile.crop.height, tile.crop.width) == (tile.out.height, tile.out.width)
             assert tile.read.top * p.scale + tile.crop.top == tile.out.top

@@ -51,6 +51,11 @@ def detect(checkpoint):
         }
 
     step = checkpoint.metadata.get("epoch")
+    if "lenet/twin" in checkpoint.tensors:  # the weights of both
+        return [
+            Match(name, f"{name} of a pair", convert, config={"width": kernel.shape[3]}, group="pair")
+            for name in ("lenet", "lenet-twin")
+        ]
     return [Match("lenet", f"LeNet, width {kernel.shape[3]}, epoch {step}", convert, config={"width": kernel.shape[3]})]
 """
 
@@ -154,6 +159,24 @@ def test_checkpoint_that_does_not_fit(lenet, published):
     path, _ = published(5, **{"lenet/bias": torch.rand(4)})
     with pytest.raises(WeightsError, match=r"checkpoint .*pth does not fit model lenet: conv.bias is \[4\] and should"):
         import_checkpoint(path)
+    assert imported_weights("lenet") == {}
+
+
+def test_all_models_a_file_holds(lenet, published):
+    path, _ = published(5, **{"lenet/twin": torch.rand(1)})
+    done = import_checkpoint(path)
+    assert [done.provenance.model, *(other.provenance.model for other in done.others)] == ["lenet", "lenet-twin"]
+    for model in ("lenet", "lenet-twin"):
+        assert list(imported_weights(model)) == [done.name]
+    one = import_checkpoint(path, model="lenet-twin", name="alone")
+    assert (one.provenance.model, one.others) == ("lenet-twin", ())
+    assert list(imported_weights("lenet")) == [done.name]
+
+
+def test_all_or_none_of_the_models_a_file_holds(lenet, published):
+    path, _ = published(5, **{"lenet/twin": torch.rand(1)})
+    with pytest.raises(UsageError, match="lenet-twin has weights of its own named 'own'"):
+        import_checkpoint(path, name="own")
     assert imported_weights("lenet") == {}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rawzoo.tasks import Task, builtin
 from rawzoo.zoo import hookspecs
 from rawzoo.zoo.card import ModelCard, Weights
 
@@ -21,10 +22,19 @@ def test_every_hook_has_a_heading_with_its_arguments():
     assert sorted(documented) == sorted(expected)
 
 
-@pytest.mark.parametrize("described", [ModelCard, Weights])
-def test_every_field_of_a_card_is_described(described):
-    missing = [field.name for field in dataclasses.fields(described) if f"| `{field.name}` |" not in TEXT]
-    assert not missing
+@pytest.mark.parametrize("described", [ModelCard, Weights, Task])
+def test_every_field_is_described(described):
+    rows = re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE)
+    rows = {name for row in rows for name in re.findall(r"`(.*?)`", row)}
+    assert not {field.name for field in dataclasses.fields(described)} - rows
+
+
+def test_every_task_is_described():
+    """Each has a chapter that names its domains."""
+    for task in builtin.TASKS:
+        chapter = TEXT.partition(f"## Tensors of the task {task.name}\n")[2].partition("\n## ")[0]
+        for domain in (*task.inputs, *task.outputs):
+            assert f"`{domain}`" in chapter, (task.name, domain)
 
 
 def test_template_is_quoted_as_it_is():

@@ -99,9 +99,17 @@ def test_the_wheels_in_a_fresh_environment(environment):
     models = run(scripts / "rawzoo", "models", "--json", folder=folder)
     cards = {card["name"]: card for card in json.loads(models.stdout)}
     assert sorted(cards) == [
+        "4pp-eusr",
+        "4pp-eusr-via2",
+        "4pp-eusr-via8",
         "awb-pisp",
         "awb-vc4",
         "bilinear",
+        "eusr-aesthetic",
+        "eusr-subjective",
+        "eusr-x2",
+        "eusr-x4",
+        "eusr-x8",
         "gbtf",
         "hamilton-adams",
         "malvar",

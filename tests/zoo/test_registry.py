@@ -38,6 +38,7 @@ GOOD = ModelCard("a-model", "demosaic", "package.network:Net")
         ("period", True, "period must be a whole number"),
         ("halo", -1, "halo must be a whole number of at least 0, or None"),
         ("halo", 1.5, "halo must be a whole number"),
+        ("border", "zero", "border must be 'mirror' or 'model'"),
         ("dtypes", (), "dtypes must be some of float32"),
         ("dtypes", ("half",), "dtypes must be some of float32"),
         ("dtypes", "float32", "dtypes must be a tuple of strings"),
@@ -73,6 +74,7 @@ json_values = st.recursive(
         config=st.dictionaries(texts, json_values),
         scale=st.fractions(min_value=Fraction(1, 8), max_value=8),
         halo=st.none() | st.integers(0, 500),
+        border=st.sampled_from(["mirror", "model"]),
         dtypes=st.tuples(texts, texts),
         weights=st.dictionaries(texts, st.builds(Weights, quality=st.dictionaries(texts, st.floats(0, 100)))),
     )

@@ -1,0 +1,96 @@
+"""What the commands that work on many files share: options, a progress bar, and saying what went wrong with a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rawzoo.batch import Job, Outcome, Recipe
+
+Weights = Annotated[
+    str | None, typer.Option(help="Weights of the model, by name or as a .safetensors file; see 'rawzoo show'.")
+]
+Device = Annotated[str, typer.Option(help="Where a network runs: cpu, cuda, cuda:1.")]
+Tile = Annotated[int | None, typer.Option(min=16, help="Edge of a network's tiles, in its input pixels.")]
+Dtype = Annotated[str | None, typer.Option(help="Precision of a network: float32, float16, bfloat16.")]
+Format = Annotated[str | None, typer.Option("--format", "-f", help="Format of files in a folder: jpg, png, tif, npy.")]
+Quality = Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Skip files whose output is there and newer.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds the decoder may take for one file.")]
+Cfa = Annotated[str | None, typer.Option(help="For PNG and TIFF mosaics: the pattern, such as RGGB.")]
+Black = Annotated[float | None, typer.Option(help="For PNG and TIFF mosaics: the black level.")]
+White = Annotated[float | None, typer.Option(help="For PNG and TIFF mosaics: the white level.")]
+Noise = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="For task classify: variance = A x + B of the signal, 0 = black and 1 = white."),
+]
+Tuning = Annotated[
+    str | None, typer.Option(help="For task white-balance: the camera's tuning, a file or a name the plugin knows.")
+]
+
+
+def open_options(cfa: str | None, black: float | None, white: float | None) -> dict[str, Any]:
+    """What :func:`rawzoo.open` takes for mosaics that do not tell."""
+    return {k: v for k, v in {"cfa": cfa, "black": black, "white": white}.items() if v is not None}
+
+
+def task_options(noise: str | None, tuning: str | None) -> dict[str, Any]:
+    """Options of a model's task; those not given are left out.
+
+    Raises:
+        UsageError: ``noise`` is not two numbers.
+    """
+    from rawzoo.errors import UsageError
+
+    options: dict[str, Any] = {} if tuning is None else {"tuning": tuning}
+    if noise is not None:
+        try:
+            a, b = (float(part) for part in noise.split(","))
+        except ValueError:
+            raise UsageError(f"--noise must be two numbers such as 0.002,1e-5, not {noise!r}.") from None
+        if not (a >= 0 and b >= 0):
+            raise UsageError(f"--noise must not be negative, as {noise!r} is.")
+        options["noise"] = a, b
+    return options
+
+
+def work_through(
+    doing: str, jobs: Sequence[Job], recipe: Recipe, *, workers: int, resume: bool = False, bar: bool = True
+) -> Iterator[Outcome]:
+    """Does the jobs and yields each outcome; warnings, failures and a progress bar go to standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from rawzoo import batch
+
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=not bar or not errors.is_terminal,
+        redirect_stdout=False,
+    ) as progress:
+        task = progress.add_task(doing, total=len(jobs))
+        fractions: dict[Job, float] = {}
+
+        def advance(job: Job, fraction: float) -> None:
+            fractions[job] = fraction
+            progress.update(task, completed=sum(fractions.values()))
+
+        for outcome in batch.run(jobs, recipe, workers=min(workers, len(jobs)), resume=resume, progress=advance):
+            advance(outcome.job, 1.0)
+            for warning in outcome.warnings:
+                errors.print(f"rawzoo: {warning}", style="yellow", markup=False)
+            if outcome.error:
+                errors.print(f"rawzoo: {outcome.error}", style="red", markup=False)
+            # The caller prints what came out where the bar stood.
+            progress.stop()
+            yield outcome
+            progress.start()
