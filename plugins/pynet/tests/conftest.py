@@ -1,5 +1,4 @@
-"""The plugin's tests use golden vectors where they are beside the repository, and the weights that belong to them, which
-are computed."""
+"""The plugin's tests use golden vectors where they are beside the repository, and compute the weights behind them."""
 
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Checkpoints written here in the published layouts, with the golden weights."""
 
+from pathlib import Path
+
 import checkpoint_writers
 import numpy as np
 import pytest
@@ -65,8 +67,6 @@ def test_level_in_no_name(specs, published, tmp_path):
 
 def held(tensors, name="x.pth"):
     """A checkpoint in memory."""
-    from pathlib import Path
-
     return Checkpoint(
         Path(name),
         "pytorch",
@@ -97,7 +97,7 @@ def test_half_precision_becomes_float32(published):
 @pytest.mark.parametrize("variant", ["torch", "tf"])
 def test_other_networks_are_not_taken(published, variant):
     tensors = published[variant]
-    first, last = list(tensors)[0], list(tensors)[-1]
+    first, *_, last = tensors
     assert importer.detect(held({})) == []
     assert importer.detect(held({k: v for k, v in tensors.items() if k != last})) == []
     assert importer.detect(held(tensors | {"more": tensors[last]})) == []

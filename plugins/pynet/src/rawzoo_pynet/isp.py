@@ -107,8 +107,8 @@ def _tile(predictor: Predictor, network: PyNet, x: Tensor) -> int | None:
     if tile >= max(height, width):
         return None
     warnings.warn(
-        f"model {predictor.card.name!r} judges a picture as a whole; it is run in tiles of {tile} packed pixels, {why}, "
-        "with the statistics of a sample of the picture, which may change brightness and colour a little.",
+        f"model {predictor.card.name!r} judges a picture as a whole; it is run in tiles of {tile} packed pixels, "
+        f"{why}, with the statistics of a sample of the picture, which may change brightness and colour a little.",
         stacklevel=4,
     )
     return tile
@@ -123,7 +123,7 @@ def _announce(
     need = _gib(memory.needed(network, predictor.dtype, pixels))
     duration = "" if seconds is None else f", and about {_duration(seconds)}"
     _log.info(
-        "%s: %.1f megapixels %s need about %s of memory (%s per megapixel run at once)%s.",
+        "rawzoo: %s: %.1f megapixels %s need about %s of memory (%s per megapixel run at once)%s.",
         name, raw.height * raw.width / 1e6, how, need, rate, duration,
     )  # fmt: skip
 
@@ -157,8 +157,8 @@ def _counted(network: PyNet, work: float, progress: Progress | None) -> Iterator
 
     def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         nonlocal done
-        made = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
-        done += made.shape[0] * made.shape[2:].numel() * layer.weight.numel()
+        each = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        done += each.shape[0] * each.shape[2:].numel() * sum(p.numel() for p in layer.parameters() if p.ndim == 4)
         if progress is not None:
             progress(min(done / work, 1.0))
 

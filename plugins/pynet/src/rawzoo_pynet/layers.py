@@ -10,8 +10,8 @@ statistics of the instance norm are exact however large the picture is, and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from itertools import accumulate, pairwise
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -147,21 +147,23 @@ class Block(nn.Module):
 
     def forward(self, *inputs: Tensor, residual: bool = False) -> Tensor:
         """``[N, C, H, W]`` of ``inputs`` side by side -> ``[N, C', H, W]``; with ``residual`` plus the input."""
-        first = [self.get_submodule(f"conv_{kernel}a") for kernel in self.kernels]
-        second = [self.get_submodule(f"conv_{kernel}b") for kernel in self.kernels]
+        first, second = ([self._layer(kernel, letter) for kernel in self.kernels] for letter in "ab")
         if _plain():
             x = torch.cat(inputs, 1)
             y = torch.cat([b(a(x)) for a, b in zip(first, second, strict=True)], 1)
             return x + y if residual else y
         out = _empty(inputs[0], self.channels * len(self.kernels))
-        branches = list(out.split(self.channels, 1))
+        branches = out.chunk(len(self.kernels), 1)
         _striped(Joined(inputs), first, branches)
         for layer, branch in zip(second, branches, strict=True):
             _striped(Joined([branch]), [layer], [branch])
         if residual:
-            for part, x in zip(out.split([x.shape[1] for x in inputs], 1), inputs, strict=True):
+            for part, x in zip(_shares(out, inputs), inputs, strict=True):
                 part.add_(x)
         return out
+
+    def _layer(self, kernel: int, letter: str) -> ConvLayer:
+        return cast(ConvLayer, self.get_submodule(f"conv_{kernel}{letter}"))
 
 
 class Head(ConvLayer):
@@ -239,8 +241,7 @@ class Joined:
         self._tensors = tensors
 
     def copy(self, out: Tensor, top: int, bottom: int) -> None:
-        parts = out.split([t.shape[1] for t in self._tensors], 1)
-        for part, tensor in zip(parts, self._tensors, strict=True):
+        for part, tensor in zip(_shares(out, self._tensors), self._tensors, strict=True):
             part.copy_(tensor[:, :, top:bottom])
 
 
@@ -284,59 +285,69 @@ def _empty(x: Tensor, channels: int, scale: int = 1) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
-@dataclass
-class _Stripe:
-    """Rows ``top`` to ``bottom`` of a layer's output, to be written to ``out``."""
-
-    out: Tensor
-    top: int
-    bottom: int
-    rows: Tensor
-
-    def write(self) -> None:
-        self.out[:, :, self.top : self.bottom] = self.rows
+def _shares(out: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The channels of ``out`` that stand for each of the inputs side by side."""
+    ends = list(accumulate(x.shape[1] for x in inputs))
+    return [out[:, end - x.shape[1] : end] for x, end in zip(inputs, ends, strict=True)]
 
 
-def _striped(source: _Source, layers: Sequence[nn.Module], outs: Sequence[Tensor]) -> None:
+class _Output:
+    """What a layer makes, stripe by stripe, on its way to ``out``."""
+
+    def __init__(self, layer: ConvLayer, out: Tensor) -> None:
+        self.layer = layer
+        self.out = out
+        norm = layer.instance
+        self._affine = norm.affine(*norm.kept) if norm is not None and norm.kept is not None else None
+        self._moments = _Moments(norm.pooled) if norm is not None and norm.kept is None else None
+
+    def take(self, y: Tensor) -> Tensor:
+        """What the convolution made, finished as far as it can be before all stripes are known."""
+        if self._moments is None:
+            return self._finished(y)
+        self._moments.add(y)
+        return y
+
+    def finish(self, spans: Sequence[tuple[int, int]]) -> None:
+        """After the last stripe: what had to wait for the statistics."""
+        norm = self.layer.instance
+        if norm is None or self._moments is None:
+            return
+        statistics = self._moments.result()
+        if norm.pooled:
+            norm.kept = statistics
+        self._affine = norm.affine(*statistics)
+        for top, bottom in spans:
+            rows = self.out[:, :, top:bottom]
+            rows.copy_(self._finished(rows))
+
+    def _finished(self, y: Tensor) -> Tensor:
+        if self._affine is None:
+            return self.layer.activate(y)
+        scale, shift = self._affine
+        return self.layer.activate(torch.addcmul(shift, y.float(), scale)).to(y.dtype)
+
+
+def _striped(source: _Source, layers: Sequence[ConvLayer], outs: Sequence[Tensor]) -> None:
     """Run layers that read one source; each writes to its own output, which may be the source's memory."""
     margin = max(layer.margin for layer in layers)
-    moments = [
-        _Moments(layer.instance.pooled) if layer.instance is not None and layer.instance.kept is None else None
-        for layer in layers
-    ]
+    outputs = [_Output(layer, out) for layer, out in zip(layers, outs, strict=True)]
     spans = _spans(source, margin)
-    pending: list[_Stripe] = []
+    pending: list[tuple[Tensor, Tensor]] = []
     for top, bottom in spans:
         padded = _padded(source, top, bottom, margin, reflect=layers[0].padding == "reflect")
         # Only now: the output of the stripe before may overwrite what this one reads.
-        for stripe in pending:
-            stripe.write()
+        for rows, made in pending:
+            rows.copy_(made)
         pending = []
-        for layer, out, found in zip(layers, outs, moments, strict=True):
-            cut = margin - layer.margin
-            y = layer.conv2d(padded[:, :, cut : padded.shape[2] - cut, cut : padded.shape[3] - cut])
-            if found is not None:
-                found.add(y)
-            elif layer.instance is None:
-                y = layer.activate(y)
-            else:
-                y = _normalised(layer, y, *layer.instance.affine(*layer.instance.kept))
-            pending.append(_Stripe(out, top, bottom, y))
-    for stripe in pending:
-        stripe.write()
-    for layer, out, found in zip(layers, outs, moments, strict=True):
-        if found is not None:
-            mean, variance = found.result()
-            if layer.instance.pooled:
-                layer.instance.kept = mean, variance
-            scale, shift = layer.instance.affine(mean, variance)
-            for top, bottom in spans:
-                rows = out[:, :, top:bottom]
-                rows.copy_(_normalised(layer, rows, scale, shift))
-
-
-def _normalised(layer: nn.Module, y: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    return layer.activate(torch.addcmul(shift, y.float(), scale)).to(y.dtype)
+        for output in outputs:
+            cut = margin - output.layer.margin
+            window = padded[:, :, cut : padded.shape[2] - cut, cut : padded.shape[3] - cut]
+            pending.append((output.out[:, :, top:bottom], output.take(output.layer.conv2d(window))))
+    for rows, made in pending:
+        rows.copy_(made)
+    for output in outputs:
+        output.finish(spans)
 
 
 def _spans(source: _Source, margin: int) -> list[tuple[int, int]]:
@@ -346,7 +357,7 @@ def _spans(source: _Source, margin: int) -> list[tuple[int, int]]:
     rows = max(allowed // (n * channels * (width + 2 * margin) * source.like.element_size()), 4 * margin)
     count = max(round(height / rows), 1)
     edges = [height * i // count for i in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _padded(source: _Source, top: int, bottom: int, margin: int, *, reflect: bool) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,6 +39,10 @@ class PyNet(nn.Module):
         for part in parts(variant):
             if part.serves(level):
                 self.add_module(part.name, make(part, VARIANTS[variant]))
+
+    if TYPE_CHECKING:  # the parts, by their names
+
+        def __getattr__(self, name: str) -> Callable[..., Tensor]: ...  # type: ignore[override]
 
     def forward(self, x: Tensor, window: Window | None = None) -> Tensor:
         """A picture, or a tile of it.

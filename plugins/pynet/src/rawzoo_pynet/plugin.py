@@ -24,8 +24,8 @@ def _card(variant: str, level: int) -> rawzoo.ModelCard:
         architecture="rawzoo_pynet.network:PyNet",
         adapter="rawzoo_pynet.isp:render",
         config={"variant": variant, "level": level},
-        summary=f"PyNET, the {framework} network, level {level}: a learned camera ISP whose picture has {_SIZES[level]}; "
-        "takes planes B, Gr, R, Gb of 10-bit values over 1020, black 64.",
+        summary=f"PyNET, the {framework} network, level {level}: a learned camera ISP; the picture has "
+        f"{_SIZES[level]}. Takes planes B, Gr, R, Gb of 10-bit values over 1020, black 64.",
         input="raw-planes",
         output="srgb",
         cfa="RGGB",

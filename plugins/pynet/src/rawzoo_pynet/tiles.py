@@ -15,15 +15,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from rawzoo.raw.image import Box
 from rawzoo_pynet.layers import InstanceNorm, Window
 from rawzoo_pynet.network import PERIOD, SMALLEST, PyNet
-
-Box = tuple[int, int, int, int]
 
 #: What a tile reads around its core, in packed pixels. A pixel of the output depends on 494 to each side, but little on
 #: those far away.
 HALO = 128
-# Largest edge of the cells that the sample is taken from. Larger ones have fewer borders, smaller ones are spread better.
+# Largest edge of the cells that the sample is taken from: larger ones have fewer borders, smaller ones spread better.
 _CELL = 512
 
 
@@ -74,33 +73,41 @@ def run(network: PyNet, x: Tensor, tile: int, prepare: Callable[[Tensor], Tensor
     height, width = x.shape[1:]
     out: Tensor | None = None
     with statistics_of(network, prepare(sample(x, tile))):
-        for box, core in boxes(height, width, tile):
-            window = Window(box[0], box[2], height, width)
-            y = network(prepare(x[None, :, box[0] : box[1], box[2] : box[3]]), window)[0]
-            # The network's output pixels per packed pixel, as a fraction: the cores lie on multiples of 16.
-            up, down = y.shape[1], box[1] - box[0]
+        for read, core in boxes(height, width, tile):
+            rows, columns = read.slices
+            y = network(prepare(x[None, :, rows, columns]), Window(read.top, read.left, height, width))[0]
+            # Output pixels for so many packed ones; all edges lie on multiples of 16.
+            up, down = y.shape[1], read.height
             if out is None:
                 out = x.new_empty(3, height * up // down, width * up // down)
-            y0, y1, x0, x1 = (edge * up // down for edge in core)
-            top, left = box[0] * up // down, box[2] * up // down
-            out[:, y0:y1, x0:x1] = y[:, y0 - top : y1 - top, x0 - left : x1 - left]
-    assert out is not None
+            top, left, bottom, right = (edge * up // down for edge in core)
+            y0, x0 = read.top * up // down, read.left * up // down
+            out[:, top:bottom, left:right] = y[:, top - y0 : bottom - y0, left - x0 : right - x0]
+    assert out is not None  # a picture has at least one tile
     return out
 
 
 def reads(x: Tensor, tile: int) -> list[int]:
     """How many packed pixels are run at once, each time: of the sample, and of each tile."""
-    crops = sample(x, tile)
-    return [crops.numel() // 4, *((b - t) * (r - l) for (t, b, l, r), _ in boxes(*x.shape[1:], tile))]
+    planes, height, width = x.shape
+    areas = [read.height * read.width for read, _ in boxes(height, width, tile)]
+    return [sample(x, tile).numel() // planes, *areas]
 
 
 def boxes(height: int, width: int, tile: int) -> Iterator[tuple[Box, Box]]:
-    """What each tile reads and what it answers for, in packed pixels: top, bottom, left, right.
+    """What each tile reads and what it answers for, in packed pixels.
 
     Nothing beyond the picture's edges is read: what the layers do there is what they do to the whole picture.
     """
     for top in range(0, height, tile):
         for left in range(0, width, tile):
-            core = (top, min(top + tile, height), left, min(left + tile, width))
-            read = (max(top - HALO, 0), min(core[1] + HALO, height), max(left - HALO, 0), min(core[3] + HALO, width))
-            yield read, core
+            core = Box(top, left, min(top + tile, height), min(left + tile, width))
+            yield (
+                Box(
+                    max(core.top - HALO, 0),
+                    max(core.left - HALO, 0),
+                    min(core.bottom + HALO, height),
+                    min(core.right + HALO, width),
+                ),
+                core,
+            )
