@@ -127,6 +127,18 @@ def test_the_wheels_in_a_fresh_environment(environment):
         "naf-small",
         "naf-tiny",
         "packed-bilinear",
+        "pynet-tf-0",
+        "pynet-tf-1",
+        "pynet-tf-2",
+        "pynet-tf-3",
+        "pynet-tf-4",
+        "pynet-tf-5",
+        "pynet-torch-0",
+        "pynet-torch-1",
+        "pynet-torch-2",
+        "pynet-torch-3",
+        "pynet-torch-4",
+        "pynet-torch-5",
         "rcd",
     ]
     assert cards["packed-bilinear"]["plugin"]["distribution"] == "rawzoo-plugin-template"
