@@ -35,7 +35,7 @@ NETWORKS = [
     *(
         Network(f"pynet-{variant}-{level}", (4, edge, edge), "plain_pynet:plain", pixels=4)
         for variant in ("torch", "tf")
-        for level, edge in ((0, 128), (2, 256), (3, 256), (5, 512))
+        for level, edge in ((0, 128), (2, 128), (3, 256), (5, 512))
     ),
 ]
 

@@ -17,7 +17,7 @@ from rawzoo_pynet import importer
 from rawzoo_pynet.topology import LEVELS
 
 
-def write(path, variant, tensors, prefix="module."):
+def write(path, variant, tensors, prefix=""):
     """A checkpoint as the framework writes it; gives the path a user would name."""
     if variant == "torch":
         torch.save({prefix + name: torch.from_numpy(array) for name, array in tensors.items()}, path)
@@ -32,9 +32,8 @@ def check(specs, name, level, weights):
     torch.testing.assert_close(found, expected[0], atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("prefix", ["module.", ""])
-def test_pytorch(specs, published, tmp_path, prefix):
-    path = write(tmp_path / "pynet_level_0_epoch_24.pth", "torch", published["torch"], prefix)
+def test_pytorch(specs, published, tmp_path):
+    path = write(tmp_path / "pynet_level_0_epoch_24.pth", "torch", published["torch"], "module.")
     done = importing.import_checkpoint(path)
     assert (done.provenance.model, done.name) == ("pynet-torch-0", "pynet-level-0-epoch-24")
     assert done.provenance.description == "PyNET, PyTorch, level 0, epoch 24"

@@ -35,7 +35,7 @@ _ORDER = (3, 1, 0, 2)
 # A picture may take this much of the free memory.
 _SHARE = 0.8
 # Time is estimated from a crop of this edge, in packed pixels, where the whole takes this many times as long.
-_TRIAL, _WORTH = 64, 32
+_TRIAL, _WORTH = 128, 24
 _SMALLEST_TILE = 128
 
 
@@ -143,7 +143,7 @@ def _seconds(network: PyNet, x: Tensor, work: float) -> float | None:
     if work < _WORTH * trial:
         return None
     times = []
-    for _ in range(3):  # the first one warms up
+    for _ in range(2):  # the first one warms up
         start = time.perf_counter()
         network(crop).cpu()  # a GPU is only then finished
         times.append(time.perf_counter() - start)

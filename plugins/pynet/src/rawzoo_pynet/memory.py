@@ -11,9 +11,9 @@ from rawzoo_pynet.network import PERIOD, PyNet
 
 # Values that are alive at the peak, per packed pixel, by level: at level 1 the input and the output of a block, 128
 # channels each, and what later blocks need.
-_VALUES = {0: 315, 1: 315, 2: 165, 3: 105, 4: 90, 5: 90}
-# The interpreter with its libraries, and what stripes take however small the picture.
-_FIXED = 640 << 20
+_VALUES = {0: 320, 1: 320, 2: 165, 3: 105, 4: 90, 5: 90}
+# The interpreter with its libraries, the raw image, and what stripes take however small the picture.
+_FIXED = 900 << 20
 
 
 def per_pixel(network: PyNet, dtype: torch.dtype) -> int:
