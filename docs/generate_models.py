@@ -117,11 +117,16 @@ def cost(card: ModelCard) -> tuple[int, str]:
         return parameters, f"{_macs(lambda: module(grid, lux=torch.ones(1))):,} a picture"
     if card.task in ("classify", "quality"):
         return parameters, _of_job(card, module)
-    planes, pixels = _PLANES[card.input]
+    planes, pixels = _PLANES["packed" if card.scale == 2 else "srgb"] if card.adapter else _PLANES[card.input]
     edge = math.lcm(card.period, 32)
-    conditions = {"cfa": "RGGB"} if "cfa" in card.conditioning else {}
     # Shapes are all that counts, so nothing is computed.
     module.to("meta")
+    known = {
+        "cfa": "RGGB",
+        "noise": torch.empty(1, 4, 2, device="meta"),
+        "cond": torch.empty(1, card.config.get("cond_input", 1), device="meta"),
+    }
+    conditions = {name: known[name] for name in card.conditioning}
     x = torch.empty(1, planes, edge, edge, device="meta")
     each = round(_macs(lambda: module(x, **conditions)) / (edge * edge * pixels))
     return parameters, f"{each:,} a {'picture' if registry.task(card.task).source == 'picture' else 'sensor'} pixel"

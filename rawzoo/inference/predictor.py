@@ -93,7 +93,7 @@ class Predictor:
         self._autocast = getattr(module, "autocast", False) and self.dtype.itemsize == 2
         self._stored = torch.float32 if self._autocast else self.dtype
         self.module = module.to(self.device, self._stored).eval()
-        self._memory_format = _memory_format(module)
+        self._memory_format = memory_format(module)
         self.module.to(memory_format=self._memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
 
     def __call__(
@@ -371,7 +371,7 @@ def _is_native(dtype: str, device: torch.device) -> bool:
     return dtype != "float16" or device.type == "cuda"
 
 
-def _memory_format(module: nn.Module) -> torch.memory_format:
+def memory_format(module: nn.Module) -> torch.memory_format:
     """Channels-last for convolutional networks, where it takes half the time (measured on a CPU); torch's instance
     normalisation is slower in it."""
     axes = {parameter.ndim for parameter in module.parameters()}
