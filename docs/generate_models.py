@@ -26,7 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "models.md"
 
 #: Planes of an input tensor that covers the whole picture, and sensor or picture pixels to one of its pixels.
-_PLANES = {"mosaic": (1, 1), "packed": (4, 4), "raw-planes": (4, 4), "srgb": (3, 1), "srgb-255": (3, 1)}
+_PLANES = {
+    "mosaic": (1, 1),
+    "packed": (4, 4),
+    "raw-planes": (4, 4),
+    "raw-sparse": (4, 1),
+    "srgb": (3, 1),
+    "srgb-255": (3, 1),
+}
 
 _HEAD = """# Models
 
@@ -115,9 +122,10 @@ def cost(card: ModelCard) -> tuple[int, str]:
     if card.task == "white-balance":
         grid = torch.rand(1, 3, *card.config["grid"])
         return parameters, f"{_macs(lambda: module(grid, lux=torch.ones(1))):,} a picture"
-    if card.task in ("classify", "quality"):
+    if card.task == "quality" or (card.input not in _PLANES and card.task != "demosaic"):
         return parameters, _of_job(card, module)
-    planes, pixels = _PLANES["packed" if card.scale == 2 else "srgb"] if card.adapter else _PLANES[card.input]
+    # A network of the task demosaic takes a packed mosaic or a demosaiced picture, whatever its units are.
+    planes, pixels = _PLANES.get(card.input, _PLANES["packed" if card.scale == 2 else "srgb"])
     edge = math.lcm(card.period, 32)
     # Shapes are all that counts, so nothing is computed.
     module.to("meta")

@@ -21,6 +21,7 @@ from rawzoo.zoo import registry
 if TYPE_CHECKING:
     from rawzoo.raw.worker import DecodeWorker
     from rawzoo.running import Runner
+    from rawzoo.tasks import Task
 
 #: Folders of inputs and of the pictures they should become, relative to the data: rawzoo's own, those of EUSR (the
 #: scale stands for the model's), and those of the Zurich RAW to RGB data set.
@@ -184,12 +185,13 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Figures:
-    """One metric over all sources; those for which it is NaN do not count."""
+    """One metric over all sources; those for which it is NaN do not count. A metric that exists only for all of them
+    together has no least and no most."""
 
     count: int
     mean: float
-    least: float
-    most: float
+    least: float = math.nan
+    most: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; None for what JSON has no number for: none at all, and the PSNR of equal pictures."""
@@ -206,25 +208,27 @@ def json_number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def summary(rows: Sequence[Mapping[str, float]], metrics: Sequence[str]) -> dict[str, Figures]:
-    """Figures of each metric over the rows, one a source."""
-    found = {}
-    for name in metrics:
-        values = np.array([row[name] for row in rows if name in row and not math.isnan(row[name])])
-        some = len(values) > 0
-        found[name] = Figures(
-            len(values),
-            float(values.mean()) if some else math.nan,
-            float(values.min()) if some else math.nan,
-            float(values.max()) if some else math.nan,
-        )
-    return found
+def summary(rows: Sequence[Mapping[str, float]], task: Task) -> dict[str, Figures]:
+    """Figures of each of a task's metrics over the rows, one a source."""
+    pooled = registry.resolve(task.pool, f"task {task.name}")(rows) if task.pool else {}
+    return {
+        name: Figures(len(rows), pooled[name]) if name in pooled else _averaged([row[name] for row in rows])
+        for name in task.metrics
+    }
 
 
-def write_csv(path: Path, rows: Mapping[Path, Mapping[str, float]], metrics: Sequence[str]) -> None:
-    """One line a source, one column a metric."""
+def _averaged(values: Sequence[float]) -> Figures:
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return Figures(0, math.nan)
+    return Figures(len(known), float(np.mean(known)), min(known), max(known))
+
+
+def write_csv(path: Path, rows: Mapping[Path, Mapping[str, float]]) -> None:
+    """One line a source, one column a figure."""
+    names = dict.fromkeys(name for row in rows.values() for name in row)
     with atomic_path(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["file", *metrics])
+        table.writerow(["file", *names])
         for source, row in rows.items():
-            table.writerow([str(source), *(row.get(name, math.nan) for name in metrics)])
+            table.writerow([str(source), *(row[name] for name in names)])

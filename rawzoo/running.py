@@ -81,9 +81,10 @@ class Runner:
         name = source.source or "this picture"
         if isinstance(source, Picture):
             if self.task.source == "raw":
+                mosaic = ", or if it is a mosaic, its cfa, black and white level"
                 raise UsageError(
                     f"model {self.card.name} works on what the sensor saw, and {name} is a developed picture; give the "
-                    "raw file it was made from (a mosaic stored as PNG or TIFF needs cfa, black and white)."
+                    "raw file it was made from" + mosaic * name.lower().endswith((".png", ".tif", ".tiff")) + "."
                 )
             return source, ""
         if self.task.source == "raw":

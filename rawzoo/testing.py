@@ -26,7 +26,7 @@ from rawzoo.inference.predictor import Predictor
 from rawzoo.picture import Picture
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw.image import ColorMatrix, RawImage
-from rawzoo.tasks import Result, white_balance
+from rawzoo.tasks import Result, isp, white_balance
 from rawzoo.tasks.classify import Classification
 from rawzoo.tasks.quality import Quality
 from rawzoo.zoo import registry
@@ -86,7 +86,7 @@ def assert_model_contract(name: str, *, weights: str | Path | None = None, devic
 
     Models of other tasks, and those with an adapter, are judged by what the adapter makes of raw
     images, of each CFA phase the card takes, or of pictures, noise, black and white: finite, the same twice, near the
-    same in every dtype, and what the task promises (``isp``: a picture of the mosaic's size; ``classify``:
+    same in every dtype, and what the task promises (``isp``: a picture of the size its scale promises; ``classify``:
     probabilities of named labels; ``quality``: a distribution of rising scores). Of task ``white-balance``: a
     temperature for every grid and lux, and gains for a raw image whatever its file says they are.
 
@@ -366,10 +366,11 @@ def _check_job(predictor: Predictor, others: list[Predictor]) -> None:
 def _values(card: ModelCard, found: Result, source: RawImage | Picture) -> Tensor:
     """The numbers of a result, after a look at whether they are what the task promises."""
     if isinstance(found, Picture):
+        height, width = isp.size(card, source.height, source.width)
         _require(
-            found.pixels.shape == (source.height, source.width, 3) and found.pixels.dtype == np.float32,
+            found.pixels.shape == (height, width, 3) and found.pixels.dtype == np.float32,
             f"{card.name}: it makes {found.pixels.dtype} {list(found.pixels.shape)} of a mosaic of {source.height} x "
-            f"{source.width}.",
+            f"{source.width}; the card's scale {card.scale} promises {height} x {width}.",
         )
         return torch.from_numpy(found.pixels)
     if isinstance(found, Classification):

@@ -2,11 +2,17 @@
 
 #include <algorithm>
 #include <memory>
-#include <new>
+#include <utility>
 
+#include "kernels/cpu_common.h"
 #include "kernels/formulas.h"
 #include "kernels/parallel.h"
-#include "kernels/rows.h"
+
+#if defined(__GNUC__)
+#define RAWZOO_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define RAWZOO_PREFETCH(address) static_cast<void>(address)
+#endif
 
 namespace rawzoo::cpu {
 namespace {
@@ -36,6 +42,8 @@ struct TileWorker {
   const float clip;
   const Encode encode;
   const TakeRow& take;
+  const Output* const planes;
+  const bool streamed;
   int64_t x = 0, y = 0, width = 0;  // of the tile, in pixels
 
   static void load_row(void* context, int64_t row, float* x_sites, float* g_sites) {
@@ -60,11 +68,10 @@ struct TileWorker {
     }
     const char* in = static_cast<const char*>(mosaic.data) + (row * mosaic.row_stride + first) * size_of(mosaic.type);
     const int64_t offset = (first - x) / 2;
-    rows().split(in, mosaic.type, last - first, black, scale, clip, columns[0] + offset, columns[1] + offset);
-    if (encode == Encode::sqrt) {
-      rows().encode_sqrt(columns[0] + offset, (last - first + 1) / 2);
-      rows().encode_sqrt(columns[1] + offset, (last - first) / 2);
-    }
+    rows().split(in, mosaic.type, last - first, black, scale, clip, encode, columns[0] + offset, columns[1] + offset);
+    // A tile's rows are far apart; the next one must not be waited for.
+    const char* next = in + (row + 1 < mosaic.height ? mosaic.row_stride * size_of(mosaic.type) : 0);
+    for (int64_t i = 0; i < (last - first) * size_of(mosaic.type); i += 64) RAWZOO_PREFETCH(next + i);
     const auto at = [&](int64_t column) -> float& {
       const int64_t from_begin = column - begin;
       return columns[from_begin & 1][from_begin / 2 - kHaloPairs];
@@ -76,19 +83,16 @@ struct TileWorker {
   void give(int64_t row, const BayerRow& result) const {
     alignas(64) float buffer[3][2 * kTilePairs];
     const int own = pattern.color[2 * ((y + row) & 1) + x_parity(y + row)];
-    const int64_t pairs = (width + 1) / 2;
-    const auto merge = [&](const float* x_sites, const float* g_sites, float* out) {
-      if (x_parity(y + row))
-        rows().interleave(g_sites, x_sites, pairs, out);
-      else
-        rows().interleave(x_sites, g_sites, pairs, out);
-      if (encode == Encode::sqrt) rows().decode_sqrt(out, 2 * pairs);
+    const auto merge = [&](const float* x_sites, const float* g_sites, int color) {
+      if (x_parity(y + row)) std::swap(x_sites, g_sites);
+      float* out = planes ? static_cast<float*>(row_of(*planes, color, y + row)) + x : buffer[color];
+      rows().interleave(x_sites, g_sites, width, encode, streamed, out);
     };
-    merge(result.x, result.g_own, buffer[own]);
-    merge(result.x_green, result.g, buffer[1]);
-    merge(result.x_opposite, result.g_opposite, buffer[2 - own]);
+    merge(result.x, result.g_own, own);
+    merge(result.x_green, result.g, 1);
+    merge(result.x_opposite, result.g_opposite, 2 - own);
     const float* rgb[3] = {buffer[0], buffer[1], buffer[2]};
-    take(y + row, x, width, rgb);
+    if (!planes) take(y + row, x, width, rgb);
   }
 };
 
@@ -97,7 +101,7 @@ int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 }  // namespace
 
 void demosaic_tiles(const Execution& run, const Input& mosaic, const Pattern& pattern, const Levels& levels, float clip,
-                    Method method, Encode encode, const TakeRow& take) {
+                    Method method, Encode encode, const TakeRow& take, const Output* planes) {
   // Tiles alike in size, so that the last is not so small that what continues it lies in another.
   const int64_t across = divide_up(mosaic.width, 2 * kTilePairs);
   const int64_t width = divide_up(divide_up(mosaic.width, across), 2) * 2;
@@ -107,11 +111,8 @@ void demosaic_tiles(const Execution& run, const Input& mosaic, const Pattern& pa
   const int64_t down = divide_up(mosaic.height, height);
   const DemosaicTile function = tile_function(method);
   parallel(across * down, 1, run.threads, [&](Strips& strips) {
-    constexpr std::align_val_t alignment{64};
-    const auto release = [](float* p) { ::operator delete[](p, alignment); };
-    const std::unique_ptr<float[], decltype(release)> scratch(
-        static_cast<float*>(::operator new[](size_t{4} * kTileScratch, alignment)), release);
-    TileWorker worker{mosaic, pattern, levels, clip, encode, take};
+    const Floats scratch = floats(kTileScratch);
+    TileWorker worker{mosaic, pattern, levels, clip, encode, take, planes, planes && bytes_of(*planes) >= kStreamed};
     for (int64_t i, end; strips.next(i, end);) {
       worker.x = i % across * width;
       worker.y = i / across * height;

@@ -13,8 +13,14 @@ struct Ring {
   float* base;
   int64_t mask;
 
-  float* operator[](int64_t row) const { return base + (row & mask) * kTilePitch + 16; }
+  float* operator[](int64_t row) const { return base + (row & mask) * kTilePitch + 2 * kHaloPairs; }
 };
+
+// A stage makes whole vectors, from kFirst or 0 up to a multiple of 16: aligned, and without remainders. What it makes
+// more than it has the samples for is never used.
+constexpr int64_t kFirst = -kHaloPairs;
+inline int64_t halo_end(const BayerTile& tile) { return (tile.pairs + kHaloPairs / 2 + 15) & ~int64_t{15}; }
+inline int64_t row_end(const BayerTile& tile) { return (tile.pairs + 15) & ~int64_t{15}; }
 
 // Hands out rings from the scratch memory.
 struct Arena {

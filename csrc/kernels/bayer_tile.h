@@ -9,16 +9,16 @@
 
 namespace rawzoo {
 
-constexpr int kTilePairs = 512;  // half the width of a tile
+constexpr int kTilePairs = 1024;  // half the width of a tile
 constexpr int kTileRows = 384;
-constexpr int kHaloPairs = 8;  // readable pairs beyond both ends of a row, and half the readable rows
-constexpr int kTilePitch = kTilePairs + 2 * 16;
+constexpr int kHaloPairs = 16;  // readable pairs beyond both ends of a row
+constexpr int kTilePitch = kTilePairs + 4 * kHaloPairs;
 
 struct BayerTile {
   int64_t rows, pairs;  // size of the tile; pairs <= kTilePairs
   int x_parity;         // column parity of the red and blue sites in row 0; the other in odd rows
   void* context;
-  // Fills pairs [-kHaloPairs, pairs + kHaloPairs) of row y, which may lie 2 * kHaloPairs outside.
+  // Fills pairs [-kHaloPairs, pairs + kHaloPairs) of row y, which may lie outside too.
   void (*load)(void* context, int64_t y, float* x, float* g);
   // Takes row y: at x and at g sites the colour of the row's x sites, green, and the opposite colour.
   void (*take)(void* context, int64_t y, const struct BayerRow&);

@@ -144,13 +144,10 @@ void superpixel_row(const Input& mosaic, const Pattern& pattern, const std::vect
     const float* greens[2] = {};
     for (int row = 0; row < 2; ++row) {
       const char* in = static_cast<const char*>(row_of(mosaic, 0, 2 * y + row)) + 2 * x * size_of(mosaic.type);
-      rows().split(in, mosaic.type, 2 * n, levels[row].black, levels[row].scale, clip, cell[2 * row],
+      rows().split(in, mosaic.type, 2 * n, levels[row].black, levels[row].scale, clip, encode, cell[2 * row],
                    cell[2 * row + 1]);
     }
-    for (int i = 0; i < 4; ++i) {
-      if (encode == Encode::sqrt) rows().encode_sqrt(cell[i], n);
-      (pattern.color[i] == 1 ? greens[i / 2] : rgb[pattern.color[i]]) = cell[i];
-    }
+    for (int i = 0; i < 4; ++i) (pattern.color[i] == 1 ? greens[i / 2] : rgb[pattern.color[i]]) = cell[i];
     for (int64_t i = 0; i < n; ++i) green[i] = 0.5f * (greens[0][i] + greens[1][i]);
     if (encode == Encode::sqrt) {
       for (float* samples : cell) rows().decode_sqrt(samples, n);
@@ -225,7 +222,7 @@ class RgbWriter {
     constexpr int kPiece = 512;
     const int64_t size = size_of(rgb_.type);
     const bool planar = rgb_.count == 3;
-    const bool large = rgb_.height * rgb_.width * rgb_.count * size >= kStreamed && n >= 64;
+    const bool large = bytes_of(rgb_) >= kStreamed && n >= 64;
     if (planar) {
       for (int c = 0; c < 3; ++c) {
         char* out = static_cast<char*>(row_of(rgb_, c, y)) + x * size;
@@ -246,27 +243,60 @@ class RgbWriter {
   }
 
  private:
-  static constexpr int64_t kStreamed = int64_t{1} << 24;  // bytes; more would push everything else out of the caches
   const Output& rgb_;
 };
+
+// Lines for the curve, null for linear; false where these cannot stay within 0.4 code of it.
+bool fit_segments(const float* curve, int64_t size, ByteCurve& bytes) {
+  constexpr float kCode = 256.0f, kWorst = 0.4f * kCode;
+  const auto value = [&](float v) { return 255.0f * kCode * clamp01(curve ? interpolate(curve, size, v) : v); };
+  const auto begin_of = [](int segment) {
+    const uint32_t bits = kByteOriginBits + (static_cast<uint32_t>(segment) << kSegmentBits);
+    float u;
+    std::memcpy(&u, &bits, 4);
+    return u - kByteOrigin;
+  };
+  const auto last = static_cast<float>(size - 1);
+  for (int i = 0; i < kByteSegments; ++i) {
+    const float begin = begin_of(i), end = begin_of(i + 1), reached = std::min(end, 1.0f);
+    const float first = value(begin), slope = (value(reached) - first) / (reached - begin);
+    // Between the curve's own samples it is a line too, so that the largest gaps are at these.
+    float low = 0.0f, high = 0.0f;
+    if (curve)
+      for (auto j = static_cast<int64_t>(begin * last) + 1; static_cast<float>(j) < reached * last; ++j) {
+        const float gap = 255.0f * kCode * clamp01(curve[j]) - (first + slope * (static_cast<float>(j) / last - begin));
+        low = std::min(low, gap);
+        high = std::max(high, gap);
+      }
+    const float start = first + 0.5f * (low + high) + 0.5f * kCode, rise = slope * (end - begin);
+    // Negated, so that a NaN is refused.
+    if (!(high - low <= 2.0f * kWorst && start >= 0.0f && rise >= 0.0f && rise < 65535.0f &&
+          start + slope * (reached - begin) < 65535.0f))
+      return false;
+    bytes.start[i] = static_cast<uint16_t>(start + 0.5f);
+    bytes.rise[i] = static_cast<uint16_t>(rise + 0.5f);
+  }
+  return true;
+}
 
 // Writes chunks of linear RGB to the picture.
 class ToneWriter {
  public:
   ToneWriter(const Tone& tone, const Output& picture) : tone_(tone), picture_(picture) {
-    if (picture.type != DType::u8) return;
+    if (picture.type != DType::u8 || fit_segments(tone.curve, tone.curve_size, bytes_)) return;
     table_.resize(kByteTableSize);
     for (int i = 0; i < kByteTableSize; ++i) {
       const float v = static_cast<float>(i) / (kByteTableSize - 1);
       table_[i] =
           static_cast<uint8_t>(255.0f * clamp01(tone.curve ? interpolate(tone.curve, tone.curve_size, v) : v) + 0.5f);
     }
+    bytes_.table = table_.data();
   }
 
   void operator()(int64_t y, int64_t x, int64_t n, const float* const* rgb) const {
     char* out = static_cast<char*>(row_of(picture_, 0, y)) + 3 * x * size_of(picture_.type);
     if (picture_.type == DType::u8)
-      rows().tone_u8(rgb, n, tone_.matrix, table_.data(), reinterpret_cast<uint8_t*>(out));
+      rows().tone_u8(rgb, n, tone_.matrix, bytes_, reinterpret_cast<uint8_t*>(out));
     else if (picture_.type == DType::u16)
       rows().tone_u16(rgb, n, tone_, reinterpret_cast<uint16_t*>(out));
     else
@@ -276,6 +306,7 @@ class ToneWriter {
  private:
   const Tone& tone_;
   const Output& picture_;
+  ByteCurve bytes_{};
   std::vector<uint8_t> table_;
 };
 
@@ -299,6 +330,8 @@ void demosaic(const Execution& run, const Input& mosaic, const Pattern& pattern,
   Levels identity;
   std::fill_n(identity.black, 36, 0.0f);
   std::fill_n(identity.scale, 36, 1.0f);
+  if (pattern.period == 2 && method != Method::superpixel && rgb.count == 3 && rgb.type == DType::f32)
+    return demosaic_tiles(run, mosaic, pattern, identity, kUnbounded, method, encode, {}, &rgb);
   demosaic_chunks(run, mosaic, pattern, identity, kUnbounded, method, encode, RgbWriter(rgb));
 }
 

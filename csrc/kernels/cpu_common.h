@@ -11,6 +11,7 @@
 namespace rawzoo::cpu {
 
 constexpr float kUnbounded = std::numeric_limits<float>::infinity();
+constexpr int64_t kStreamed = int64_t{1} << 24;  // bytes of a result that would push all else out of the caches
 constexpr int kChunk = 512;  // pixels per pass through the row functions; what they hold stays in the L1 cache
 
 inline const void* row_of(const Input& image, int64_t plane, int64_t y) {
@@ -19,6 +20,11 @@ inline const void* row_of(const Input& image, int64_t plane, int64_t y) {
 }
 inline void* row_of(const Output& image, int64_t plane, int64_t y) {
   return static_cast<char*>(image.data) + (plane * image.plane_stride + y * image.row_stride) * size_of(image.type);
+}
+
+template <class Image>
+int64_t bytes_of(const Image& image) {
+  return image.count * image.height * image.width * size_of(image.type);
 }
 
 // The tile's levels of one row, repeated along kLevelRun columns.

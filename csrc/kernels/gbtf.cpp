@@ -45,8 +45,9 @@ struct Gbtf {
     const float *x_n = m.x[y - 1], *g_n = m.g[y - 1], *x_s = m.x[y + 1], *g_s = m.g[y + 1];
     const float *x_n2 = m.x[y - 2], *g_n2 = m.g[y - 2], *x_s2 = m.x[y + 2], *g_s2 = m.g[y + 2];
     float *at_x = vertical_x[y], *at_g = vertical_g[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -4; k < tile.pairs + 4; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       at_x[k] = gbtf_difference(x[k], g_n[k] + g_s[k], x_n2[k] + x_s2[k]);
       at_g[k] = gbtf_difference(g[k], x_n[k] + x_s[k], g_n2[k] + g_s2[k]);
     }
@@ -55,15 +56,16 @@ struct Gbtf {
   void make_sums(int64_t y) {
     const Parity p = m.parity(y);
     const float *x = m.x[y], *g = m.g[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -5; k < tile.pairs + 5; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       e_x[k] = gbtf_difference(x[k], g[k + p.left] + g[k + p.right], x[k - 1] + x[k + 1]);
       e_g[k] = gbtf_difference(g[k], x[k + p.g_left] + x[k + p.g_right], g[k - 1] + g[k + 1]);
     }
     // The row above has its x sites in the columns where this one has its g sites.
     const float *n_x = vertical_x[y - 1], *n_g = vertical_g[y - 1], *s_x = vertical_x[y + 1], *s_g = vertical_g[y + 1];
     RAWZOO_INDEPENDENT
-    for (int64_t k = -4; k < tile.pairs + 4; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       change_h_x[k] = fabsf(e_g[k + p.left] - e_g[k + p.right]);
       change_h_g[k] = fabsf(e_x[k + p.g_left] - e_x[k + p.g_right]);
       change_v_x[k] = fabsf(n_g[k] - s_g[k]);
@@ -74,33 +76,35 @@ struct Gbtf {
   }
 
   void five(const float* x, const float* g, const Parity& p, float* at_x, float* at_g) const {
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -3; k < tile.pairs + 3; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       at_x[k] = ((x[k - 1] + x[k + 1]) + x[k]) + (g[k + p.left] + g[k + p.right]);
       at_g[k] = ((g[k - 1] + g[k + 1]) + g[k]) + (x[k + p.g_left] + x[k + p.g_right]);
     }
   }
 
   // Sums over five rows; from one to the next, the columns that were x are g.
-  static void weigh(const Ring& h, const Ring& h_other, const Ring& v, const Ring& v_other, int64_t y, int64_t pairs,
+  static void weigh(const Ring& h, const Ring& h_other, const Ring& v, const Ring& v_other, int64_t y, int64_t end,
                     float* weight) {
     const float *h0 = h[y - 2], *h1 = h_other[y - 1], *h2 = h[y], *h3 = h_other[y + 1], *h4 = h[y + 2];
     const float *v0 = v[y - 2], *v1 = v_other[y - 1], *v2 = v[y], *v3 = v_other[y + 1], *v4 = v[y + 2];
     RAWZOO_INDEPENDENT
-    for (int64_t k = -3; k < pairs + 3; ++k)
+    for (int64_t k = kFirst; k < end; ++k)
       weight[k] = gbtf_weight(((h0[k] + h4[k]) + h2[k]) + (h1[k] + h3[k]), ((v0[k] + v4[k]) + v2[k]) + (v1[k] + v3[k]));
   }
 
   void make_green(int64_t y) {
-    weigh(sum_h_x, sum_h_g, sum_v_x, sum_v_g, y, tile.pairs, weight_x);
-    weigh(sum_h_g, sum_h_x, sum_v_g, sum_v_x, y, tile.pairs, weight_g[y]);
+    const int64_t end = halo_end(tile);
+    weigh(sum_h_x, sum_h_g, sum_v_x, sum_v_g, y, end, weight_x);
+    weigh(sum_h_g, sum_h_x, sum_v_g, sum_v_x, y, end, weight_g[y]);
     const Parity p = m.parity(y);
     const float *x = m.x[y], *g = m.g[y], *w = weight_x;
     const float *n1 = m.g[y - 1], *s1 = m.g[y + 1], *n2 = m.x[y - 2], *s2 = m.x[y + 2], *n3 = m.g[y - 3],
                 *s3 = m.g[y + 3];
     float *out = green[y], *minus = difference[y];
     RAWZOO_INDEPENDENT
-    for (int64_t k = -3; k < tile.pairs + 3; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       const float h =
           gbtf_green(x[k], g[k + p.left] + g[k + p.right], x[k - 1] + x[k + 1], g[k + p.left - 1] + g[k + p.right + 1]);
       const float v = gbtf_green(x[k], n1[k] + s1[k], n2[k] + s2[k], n3[k] + s3[k]);
@@ -114,8 +118,9 @@ struct Gbtf {
     const float *g = green[y], *c_n = m.x[y - 1], *c_s = m.x[y + 1], *g_n = green[y - 1], *g_s = green[y + 1];
     const float *n = difference[y - 1], *s = difference[y + 1], *n3 = difference[y - 3], *s3 = difference[y + 3];
     float* out = opposite[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -1; k < tile.pairs + 1; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       const int64_t w = k + p.left, e = k + p.right;
       const float far = ((n[w - 1] + n[e + 1]) + (s[w - 1] + s[e + 1])) + ((n3[w] + n3[e]) + (s3[w] + s3[e]));
       out[k] = gbtf_opposite(g[k], (c_n[w] + c_n[e]) + (c_s[w] + c_s[e]), (g_n[w] + g_n[e]) + (g_s[w] + g_s[e]),
@@ -128,8 +133,9 @@ struct Gbtf {
     const float *x = m.x[y], *g = m.g[y], *green_x = green[y], *opposite_x = opposite[y], *weight = weight_g[y];
     const float *x_n = m.x[y - 1], *green_n = green[y - 1], *opposite_n = opposite[y - 1];
     const float *x_s = m.x[y + 1], *green_s = green[y + 1], *opposite_s = opposite[y + 1];
+    const int64_t end = row_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = 0; k < tile.pairs; ++k) {
+    for (int64_t k = 0; k < end; ++k) {
       const int64_t w = k + p.g_left, e = k + p.g_right;
       const float greens_h = green_x[w] + green_x[e], greens_v = green_n[k] + green_s[k];
       g_own[k] =

@@ -26,8 +26,9 @@ struct HamiltonAdams {
     const Parity p = m.parity(y);
     const float *x = m.x[y], *g = m.g[y], *n = m.g[y - 1], *s = m.g[y + 1], *n2 = m.x[y - 2], *s2 = m.x[y + 2];
     float* out = green[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -1; k < tile.pairs + 1; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       const float west = g[k + p.left], east = g[k + p.right];
       const float far_h = x[k - 1] + x[k + 1], far_v = n2[k] + s2[k];
       const float w =
@@ -40,8 +41,9 @@ struct HamiltonAdams {
     const Parity p = m.parity(y);
     const float *x = m.x[y], *g = m.g[y], *green_x = green[y];
     const float *x_n = m.x[y - 1], *green_n = green[y - 1], *x_s = m.x[y + 1], *green_s = green[y + 1];
+    const int64_t end = row_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = 0; k < tile.pairs; ++k) {
+    for (int64_t k = 0; k < end; ++k) {
       const int64_t left = k + p.left, right = k + p.right;
       const float green4 = (green_n[left] + green_n[right]) + (green_s[left] + green_s[right]);
       opposite[k] = 0.25f * ((x_n[left] + x_n[right]) + (x_s[left] + x_s[right])) + (green_x[k] - 0.25f * green4);

@@ -24,8 +24,9 @@ struct Linear {
     const Parity p = m.parity(y);
     const float *x = m.x[y], *g = m.g[y], *x_n = m.x[y - 1], *x_s = m.x[y + 1], *g_n = m.g[y - 1], *g_s = m.g[y + 1];
     const float *x_n2 = m.x[y - 2], *x_s2 = m.x[y + 2], *g_n2 = m.g[y - 2], *g_s2 = m.g[y + 2];
+    const int64_t end = row_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = 0; k < tile.pairs; ++k) {
+    for (int64_t k = 0; k < end; ++k) {
       const int64_t left = k + p.left, right = k + p.right;
       const float green = (g_n[k] + g_s[k]) + (g[left] + g[right]);
       const float diagonal = (x_n[left] + x_n[right]) + (x_s[left] + x_s[right]);
@@ -39,7 +40,7 @@ struct Linear {
       }
     }
     RAWZOO_INDEPENDENT
-    for (int64_t k = 0; k < tile.pairs; ++k) {
+    for (int64_t k = 0; k < end; ++k) {
       const int64_t west = k + p.g_left, east = k + p.g_right;
       const float row = x[west] + x[east], column = x_n[k] + x_s[k];
       if (malvar) {

@@ -9,7 +9,7 @@
 namespace rawzoo::cpu {
 namespace {
 
-constexpr int kPiece = 960;  // a multiple of both periods
+constexpr int kPiece = 960;  // a multiple of both periods and of whole cache lines
 
 // Calls work(begin, count) for pieces of 0..n.
 template <class Work>
@@ -19,16 +19,26 @@ void pieces(const Execution& run, int64_t n, const Work& work) {
   });
 }
 
-// Calls work(begin, count, noise) for pieces of equal noise.
+// Calls work(begin, count, noise, out) for pieces of equal noise; what it makes goes to `result`.
 template <class Work>
-void channel_pieces(const Execution& run, const Channels& channels, const Work& work) {
-  pieces(run, channels.count * channels.length, [&](int64_t begin, int64_t count) {
+void channel_pieces(const Execution& run, const Channels& channels, float* result, const Work& work) {
+  const int64_t all = channels.count * channels.length;
+  const bool streamed = all * 4 >= kStreamed;
+  pieces(run, all, [&](int64_t begin, int64_t count) {
+    alignas(64) float buffer[kPiece];
     for (const int64_t end = begin + count; begin < end;) {
       const int64_t channel = begin / channels.length;
-      const int64_t n = std::min(end, (channel + 1) * channels.length) - begin;
-      work(begin, n, channels.noise[channel]);
+      int64_t n = std::min(end, (channel + 1) * channels.length) - begin;
+      if (streamed) {
+        n = std::min<int64_t>(n, kPiece);
+        work(begin, n, channels.noise[channel], buffer);
+        rows().stream(buffer, n, result + begin);
+      } else {
+        work(begin, n, channels.noise[channel], result + begin);
+      }
       begin += n;
     }
+    rows().settle();
   });
 }
 
@@ -45,9 +55,10 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
           const Noise* noise, const Output& planes) {
   const Rows& kernels = rows();
   const auto tile = tile_levels(levels, period);
-  const bool direct = period == 2 && planes.type == DType::f32;
+  const bool direct = period == 2 && planes.type != DType::bf16;
+  const bool streamed = bytes_of(planes) >= kStreamed;
   parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
-    alignas(64) float line[kPiece], buffer[6][kPiece / 2];
+    alignas(64) float line[kPiece], phase[6][kPiece / 2];
     for (int64_t begin, end; strips.next(begin, end);)
       for (int64_t y = begin; y < end; ++y) {
         const RowLevels& row = tile[y % period];
@@ -57,33 +68,27 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
         for (int i = 0; i < period; ++i)
           out[i] = {static_cast<char*>(row_of(planes, plane_of[cell + i], y / period)), planes.type};
         if (direct) {
-          auto *even = static_cast<float*>(out[0].at(0)), *odd = static_cast<float*>(out[1].at(0));
-          if (noise)
-            kernels.split_anscombe(in, mosaic.type, mosaic.width, row.black, row.scale, noise + cell, even, odd);
-          else
-            kernels.split(in, mosaic.type, mosaic.width, row.black, row.scale, kUnbounded, even, odd);
+          kernels.pack(in, mosaic.type, mosaic.width, row.black, row.scale, noise ? noise + cell : nullptr, streamed,
+                       planes.type, out[0].data, out[1].data);
           continue;
         }
         for (int64_t x = 0; x < mosaic.width; x += kPiece) {
           const int64_t n = std::min<int64_t>(kPiece, mosaic.width - x), count = n / period;
           const char* samples = in + x * size_of(mosaic.type);
-          float* phase[6];  // where the samples go, or first
-          for (int i = 0; i < period; ++i)
-            phase[i] = planes.type == DType::f32 ? static_cast<float*>(out[i].at(x / period)) : buffer[i];
-          if (period == 2 && noise) {
-            kernels.split_anscombe(samples, mosaic.type, n, row.black, row.scale, noise + cell, phase[0], phase[1]);
-          } else if (period == 2) {
-            kernels.split(samples, mosaic.type, n, row.black, row.scale, kUnbounded, phase[0], phase[1]);
+          if (period == 2) {
+            kernels.pack(samples, mosaic.type, n, row.black, row.scale, noise ? noise + cell : nullptr, false,
+                         DType::f32, phase[0], phase[1]);
           } else {
             kernels.balance(samples, mosaic.type, n, row.black, row.scale, kUnbounded, line);
-            for (int i = 0; i < period; ++i) kernels.every(line, period, i, count, phase[i]);
+            for (int i = 0; i < period; ++i) {
+              kernels.every(line, period, i, count, phase[i]);
+              if (noise) kernels.anscombe(phase[i], count, noise[cell + i], phase[i]);
+            }
           }
-          for (int i = 0; i < period; ++i) {
-            if (noise && period == 6) kernels.anscombe(phase[i], count, noise[cell + i], phase[i]);
-            if (planes.type != DType::f32) kernels.store(phase[i], planes.type, count, out[i].at(x / period));
-          }
+          for (int i = 0; i < period; ++i) kernels.store(phase[i], planes.type, count, out[i].at(x / period));
         }
       }
+    kernels.settle();
   });
 }
 
@@ -120,13 +125,13 @@ void unpack(const Execution& run, const Input& planes, int period, const Levels&
 }
 
 void anscombe(const Execution& run, const float* x, const Channels& channels, float* y) {
-  channel_pieces(run, channels,
-                 [&](int64_t i, int64_t n, const Noise& noise) { rows().anscombe(x + i, n, noise, y + i); });
+  channel_pieces(run, channels, y,
+                 [&](int64_t i, int64_t n, const Noise& noise, float* out) { rows().anscombe(x + i, n, noise, out); });
 }
 
 void inverse_anscombe(const Execution& run, const float* y, const Channels& channels, Inverse inverse, float* x) {
-  channel_pieces(run, channels, [&](int64_t i, int64_t n, const Noise& noise) {
-    rows().inverse_anscombe(y + i, n, noise, inverse, x + i);
+  channel_pieces(run, channels, x, [&](int64_t i, int64_t n, const Noise& noise, float* out) {
+    rows().inverse_anscombe(y + i, n, noise, inverse, out);
   });
 }
 

@@ -41,8 +41,9 @@ struct Rcd {
     const float *g = m.g[y], *g_n = m.g[y - 1], *g_s = m.g[y + 1], *g_n2 = m.g[y - 2], *g_s2 = m.g[y + 2],
                 *g_n3 = m.g[y - 3], *g_s3 = m.g[y + 3];
     float *at_x = vertical_x[y], *at_g = vertical_g[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -4; k < tile.pairs + 4; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       at_x[k] = rcd_square(x[k], g_n[k] + g_s[k], x_n2[k] + x_s2[k], g_n3[k] + g_s3[k]);
       at_g[k] = rcd_square(g[k], x_n[k] + x_s[k], g_n2[k] + g_s2[k], x_n3[k] + x_s3[k]);
     }
@@ -52,8 +53,9 @@ struct Rcd {
     const Parity p = m.parity(y);
     const float *x = m.x[y], *g = m.g[y], *x_n = m.x[y - 1], *x_s = m.x[y + 1], *g_n = m.g[y - 1], *g_s = m.g[y + 1];
     float* out = low[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -4; k < tile.pairs + 4; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       const int64_t w = k + p.left, e = k + p.right;
       const float corners = (x_n[w] + x_n[e]) + (x_s[w] + x_s[e]);
       const float sides = (g_n[k] + g_s[k]) + (g[w] + g[e]);
@@ -64,8 +66,9 @@ struct Rcd {
   void make_share(int64_t y) {
     const Parity p = m.parity(y);
     const float *x = m.x[y], *g = m.g[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -5; k < tile.pairs + 5; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       horizontal_x[k] =
           rcd_square(x[k], g[k + p.left] + g[k + p.right], x[k - 1] + x[k + 1], g[k + p.left - 1] + g[k + p.right + 1]);
       horizontal_g[k] = rcd_square(g[k], x[k + p.g_left] + x[k + p.g_right], g[k - 1] + g[k + 1],
@@ -75,7 +78,7 @@ struct Rcd {
     const float *n_x = vertical_x[y - 1], *n_g = vertical_g[y - 1], *s_x = vertical_x[y + 1], *s_g = vertical_g[y + 1];
     float *at_x = share_x[y], *at_g = share_g[y];
     RAWZOO_INDEPENDENT
-    for (int64_t k = -4; k < tile.pairs + 4; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       at_x[k] = rcd_share(v_x[k] + (n_g[k] + s_g[k]),
                           horizontal_x[k] + (horizontal_g[k + p.left] + horizontal_g[k + p.right]));
       at_g[k] = rcd_share(v_g[k] + (n_x[k] + s_x[k]),
@@ -90,8 +93,9 @@ struct Rcd {
     const float *low_0 = low[y], *low_n = low[y - 2], *low_s = low[y + 2];
     const float *share = share_x[y], *share_n = share_x[y - 1], *share_s = share_x[y + 1];
     float* out = green[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -3; k < tile.pairs + 3; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       const int64_t w = k + p.left, e = k + p.right;
       const float c = x[k];
       const float north = rcd_green_gradient(c, n1[k], n2[k], n3[k], n4[k], s1[k]);
@@ -112,8 +116,9 @@ struct Rcd {
     const float *x = m.x[y], *n1 = m.x[y - 1], *s1 = m.x[y + 1], *n2 = m.x[y - 2], *s2 = m.x[y + 2], *n3 = m.x[y - 3],
                 *s3 = m.x[y + 3];
     float *down = falling[y], *up = rising[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -4; k < tile.pairs + 4; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       const int64_t w = k + p.left, e = k + p.right;
       down[k] = rcd_square(x[k], n1[w] + s1[e], n2[k - 1] + s2[k + 1], n3[w - 1] + s3[e + 1]);
       up[k] = rcd_square(x[k], n1[e] + s1[w], n2[k + 1] + s2[k - 1], n3[e + 1] + s3[w - 1]);
@@ -125,8 +130,9 @@ struct Rcd {
     const float *down = falling[y], *down_n = falling[y - 1], *down_s = falling[y + 1];
     const float *up = rising[y], *up_n = rising[y - 1], *up_s = rising[y + 1];
     float* out = diagonal[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -3; k < tile.pairs + 3; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       const int64_t w = k + p.left, e = k + p.right;
       out[k] = rcd_share(down[k] + (down_n[w] + down_s[e]), up[k] + (up_n[e] + up_s[w]));
     }
@@ -138,8 +144,9 @@ struct Rcd {
     const float *g0 = green[y], *g_n1 = green[y - 1], *g_s1 = green[y + 1], *g_n2 = green[y - 2], *g_s2 = green[y + 2];
     const float *share = diagonal[y], *share_n = diagonal[y - 1], *share_s = diagonal[y + 1];
     float* out = opposite[y];
+    const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = -2; k < tile.pairs + 2; ++k) {
+    for (int64_t k = kFirst; k < end; ++k) {
       const int64_t w = k + p.left, e = k + p.right;
       const float nw = rcd_gradient(n1[w], s1[e], n3[w - 1], g0[k], g_n2[k - 1]);
       const float se = rcd_gradient(s1[e], n1[w], s3[e + 1], g0[k], g_s2[k + 1]);
@@ -159,8 +166,9 @@ struct Rcd {
     const float *g = m.g[y], *g_n2 = m.g[y - 2], *g_s2 = m.g[y + 2];
     const float *g_x = green[y], *g_n1 = green[y - 1], *g_s1 = green[y + 1];
     const float *share = share_g[y], *share_n = share_g[y - 1], *share_s = share_g[y + 1];
+    const int64_t end = row_end(tile);
     RAWZOO_INDEPENDENT
-    for (int64_t k = 0; k < tile.pairs; ++k) {
+    for (int64_t k = 0; k < end; ++k) {
       const int64_t w = k + p.g_left, e = k + p.g_right;
       const float north = rcd_gradient(n1[k], s1[k], n3[k], g[k], g_n2[k]);
       const float south = rcd_gradient(s1[k], n1[k], s3[k], g[k], g_s2[k]);

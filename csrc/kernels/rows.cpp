@@ -4,6 +4,7 @@
 
 #include "kernels/bayer_formulas.h"
 #include "kernels/formulas.h"
+#include "kernels/lanes.h"
 #include "kernels/mosaic_formulas.h"
 #include "kernels/vector.h"
 
@@ -46,60 +47,244 @@ void balance_any(const void* in, DType type, int64_t width, const float* black, 
     balance_row(static_cast<const float*>(in), width, black, scale, clip, out);
 }
 
-template <class T>
+// Samples 2k and 2k + 1. Those of 16 bits as the halves of a word, which vectorises without shuffles.
+RAWZOO_INLINE void take_pair(const float* in, int64_t k, float* even, float* odd) {
+  *even = in[2 * k];
+  *odd = in[2 * k + 1];
+}
+RAWZOO_INLINE void take_pair(const uint16_t* in, int64_t k, float* even, float* odd) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  uint32_t word;
+  memcpy(&word, in + 2 * k, 4);
+  *even = static_cast<float>(static_cast<int32_t>(word & 0xffffu));
+  *odd = static_cast<float>(static_cast<int32_t>(word >> 16));
+#else
+  *even = static_cast<float>(in[2 * k]);
+  *odd = static_cast<float>(in[2 * k + 1]);
+#endif
+}
+
+template <bool encoded, class T>
 void split_row(const T* in, int64_t width, const float* black, const float* scale, float clip, float* even,
                float* odd) {
   const float black0 = black[0], black1 = black[1], scale0 = scale[0], scale1 = scale[1];
   const int64_t pairs = width / 2;
-  RAWZOO_INDEPENDENT
-  for (int64_t k = 0; k < pairs; ++k) {
-    even[k] = balance(static_cast<float>(in[2 * k]), black0, scale0, clip);
-    odd[k] = balance(static_cast<float>(in[2 * k + 1]), black1, scale1, clip);
+  const auto value = [=](float v, float low, float factor) {
+    v = balance(v, low, factor, clip);
+    return encoded ? encode_sqrt(v) : v;
+  };
+  int64_t begin = 0;
+#if defined(RAWZOO_LANES)
+  for (; begin + Lanes::n <= pairs; begin += Lanes::n) {
+    Lanes v0, v1;
+    Lanes::load_pairs(in + 2 * begin, &v0, &v1);
+    v0 = ((v0 - Lanes::of(black0)) * Lanes::of(scale0)).at_most(Lanes::of(clip));
+    v1 = ((v1 - Lanes::of(black1)) * Lanes::of(scale1)).at_most(Lanes::of(clip));
+    if (encoded) {
+      const Lanes pedestal = Lanes::of(kPedestal), root = Lanes::of(kPedestalRoot);
+      v0 = ((v0.magnitude() + pedestal).root() - root).with_sign_of(v0);
+      v1 = ((v1.magnitude() + pedestal).root() - root).with_sign_of(v1);
+    }
+    v0.store(even + begin);
+    v1.store(odd + begin);
   }
-  if (width % 2) even[pairs] = balance(static_cast<float>(in[width - 1]), black0, scale0, clip);
+#endif
+  RAWZOO_INDEPENDENT
+  for (int64_t k = begin; k < pairs; ++k) {
+    float v0, v1;
+    take_pair(in, k, &v0, &v1);
+    even[k] = value(v0, black0, scale0);
+    odd[k] = value(v1, black1, scale1);
+  }
+  if (width % 2) even[pairs] = value(static_cast<float>(in[width - 1]), black0, scale0);
 }
 
-void split_any(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip,
-               float* even, float* odd) {
+void split(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip, Encode encode,
+           float* even, float* odd) {
+  const bool encoded = encode == Encode::sqrt;
   if (type == DType::u16)
-    split_row(static_cast<const uint16_t*>(in), width, black, scale, clip, even, odd);
+    (encoded ? split_row<true, uint16_t> : split_row<false, uint16_t>)(static_cast<const uint16_t*>(in), width, black,
+                                                                       scale, clip, even, odd);
   else
-    split_row(static_cast<const float*>(in), width, black, scale, clip, even, odd);
+    (encoded ? split_row<true, float> : split_row<false, float>)(static_cast<const float*>(in), width, black, scale,
+                                                                 clip, even, odd);
 }
 
-// In one loop, so that roots are taken while memory is waited for.
-template <class T>
-void split_anscombe_row(const T* in, int64_t width, const float* black, const float* scale, const Noise* noise,
-                        float* even, float* odd) {
+// IEEE binary16 and bfloat16, round to nearest even, in integer arithmetic that vectorises anywhere.
+
+RAWZOO_INLINE uint32_t bits_of(float v) {
+  uint32_t u;
+  memcpy(&u, &v, 4);
+  return u;
+}
+RAWZOO_INLINE float float_of(uint32_t u) {
+  float v;
+  memcpy(&v, &u, 4);
+  return v;
+}
+
+RAWZOO_INLINE uint16_t to_half(float v) {
+  const uint32_t sign = bits_of(v) >> 16 & 0x8000u;
+  const uint32_t u = bits_of(v) & 0x7fffffffu;
+  const uint32_t normal = (u + 0xfffu + (u >> 13 & 1u) - 0x38000000u) >> 13;
+  // Adding 0.5 leaves a subnormal half in the low bits, rounded by the floating-point unit.
+  const uint32_t subnormal = bits_of(float_of(u) + 0.5f) - 0x3f000000u;
+  uint32_t half = u < 0x38800000u ? subnormal : normal;
+  half = u >= 0x477ff000u ? 0x7c00u : half;  // rounds to 65536: infinity
+  half = u > 0x7f800000u ? 0x7e00u : half;
+  return static_cast<uint16_t>(sign | half);
+}
+
+RAWZOO_INLINE float from_half(uint16_t h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
+  const uint32_t u = h & 0x7fffu;
+  const uint32_t finite = u < 0x400u ? bits_of(static_cast<float>(static_cast<int32_t>(u)) * 5.9604644775390625e-8f)
+                                     : (u << 13) + 0x38000000u;
+  return float_of(sign | (u >= 0x7c00u ? (u << 13) + 0x70000000u : finite));
+}
+
+RAWZOO_INLINE uint16_t to_bfloat(float v) {
+  const uint32_t u = bits_of(v);
+  const uint32_t rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16 | 0x40u) : rounded);
+}
+
+RAWZOO_INLINE void put(float v, float* to) { *to = v; }
+RAWZOO_INLINE void put(float v, uint16_t* to) { *to = to_half(v); }
+
+// In one loop, so that all is computed while memory is waited for.
+template <bool transformed, bool streamed, class T, class Out>
+void pack_row(const T* in, int64_t width, const float* black, const float* scale, const Noise* noise, Out* even,
+              Out* odd) {
   const float black0 = black[0], black1 = black[1], scale0 = scale[0], scale1 = scale[1];
-  const float offset0 = noise[0].offset, offset1 = noise[1].offset;
-  const float inverse0 = 1.0f / noise[0].gain, inverse1 = 1.0f / noise[1].gain;
-  const float shift0 = 0.375f + square(noise[0].sigma / noise[0].gain);
-  const float shift1 = 0.375f + square(noise[1].sigma / noise[1].gain);
+  float offset[2] = {}, inverse[2] = {}, shift[2] = {};
+  for (int i = 0; transformed && i < 2; ++i) {
+    offset[i] = noise[i].offset;
+    inverse[i] = 1.0f / noise[i].gain;
+    shift[i] = 0.375f + square(noise[i].sigma / noise[i].gain);
+  }
+  const float offset0 = offset[0], offset1 = offset[1], inverse0 = inverse[0], inverse1 = inverse[1];
+  const float shift0 = shift[0], shift1 = shift[1];
   const int64_t pairs = width / 2;
-  RAWZOO_INDEPENDENT
-  for (int64_t k = 0; k < pairs; ++k) {
-    const float v0 = (static_cast<float>(in[2 * k]) - black0) * scale0;
-    const float v1 = (static_cast<float>(in[2 * k + 1]) - black1) * scale1;
-    even[k] = anscombe_value(v0, offset0, inverse0, shift0);
-    odd[k] = anscombe_value(v1, offset1, inverse1, shift1);
+  const auto pair = [&](int64_t k) {
+    float v0, v1;
+    take_pair(in, k, &v0, &v1);
+    v0 = (v0 - black0) * scale0;
+    v1 = (v1 - black1) * scale1;
+    put(transformed ? anscombe_value(v0, offset0, inverse0, shift0) : v0, even + k);
+    put(transformed ? anscombe_value(v1, offset1, inverse1, shift1) : v1, odd + k);
+  };
+  int64_t k = 0;
+#if defined(RAWZOO_LANES)
+  const auto transform = [](Lanes v, float offset, float inverse, float shift) {
+    v = ((v - Lanes::of(offset)) * Lanes::of(inverse) + Lanes::of(shift)).at_least(Lanes::of(0.0f));
+    return Lanes::of(2.0f) * v.root();
+  };
+  const auto lanes = [&](int64_t i, Lanes* v0, Lanes* v1) {
+    Lanes::load_pairs(in + 2 * i, v0, v1);
+    *v0 = (*v0 - Lanes::of(black0)) * Lanes::of(scale0);
+    *v1 = (*v1 - Lanes::of(black1)) * Lanes::of(scale1);
+    if (transformed) {
+      *v0 = transform(*v0, offset0, inverse0, shift0);
+      *v1 = transform(*v1, offset1, inverse1, shift1);
+    }
+  };
+  Lanes v0, v1;
+  // Of the pairs from i on, only `count` after the first `skip`.
+  const auto some = [&](int64_t i, int64_t skip, int64_t count) {
+    Out part0[Lanes::n], part1[Lanes::n];
+    lanes(i, &v0, &v1);
+    v0.store(part0);
+    v1.store(part1);
+    memcpy(even + i + skip, part0 + skip, static_cast<size_t>(count) * sizeof(Out));
+    memcpy(odd + i + skip, part1 + skip, static_cast<size_t>(count) * sizeof(Out));
+  };
+  // Only whole cache lines go past the caches.
+  constexpr int kLine = 64 / sizeof(Out) > Lanes::n ? 64 / sizeof(Out) : Lanes::n;
+  const auto offset_in_line = [](const Out* p) { return reinterpret_cast<uintptr_t>(p) % 64; };
+  if (streamed && pairs >= 2 * kLine && offset_in_line(even) == offset_in_line(odd)) {
+    const auto head = static_cast<int64_t>((64 - offset_in_line(even)) % 64 / sizeof(Out));
+    for (; k < head; k += Lanes::n) some(k, 0, head - k < Lanes::n ? head - k : Lanes::n);
+    for (k = head; k + kLine <= pairs; k += kLine)
+      for (int64_t i = k; i < k + kLine; i += Lanes::n) {
+        lanes(i, &v0, &v1);
+        v0.stream(even + i);
+        v1.stream(odd + i);
+      }
   }
+  for (; k + Lanes::n <= pairs; k += Lanes::n) {
+    lanes(k, &v0, &v1);
+    v0.store(even + k);
+    v1.store(odd + k);
+  }
+  if (pairs >= Lanes::n && k < pairs) {
+    some(pairs - Lanes::n, k - (pairs - Lanes::n), pairs - k);
+    k = pairs;
+  }
+#endif
+  RAWZOO_INDEPENDENT
+  for (int64_t i = k; i < pairs; ++i) pair(i);
 }
 
-void split_anscombe(const void* in, DType type, int64_t width, const float* black, const float* scale,
-                    const Noise* noise, float* even, float* odd) {
-  if (type == DType::u16)
-    split_anscombe_row(static_cast<const uint16_t*>(in), width, black, scale, noise, even, odd);
-  else
-    split_anscombe_row(static_cast<const float*>(in), width, black, scale, noise, even, odd);
+template <class T, class Out>
+void pack_any(const void* in, int64_t width, const float* black, const float* scale, const Noise* noise, bool streamed,
+              void* even, void* odd) {
+  const auto row = noise      ? streamed ? pack_row<true, true, T, Out> : pack_row<true, false, T, Out>
+                   : streamed ? pack_row<false, true, T, Out>
+                              : pack_row<false, false, T, Out>;
+  row(static_cast<const T*>(in), width, black, scale, noise, static_cast<Out*>(even), static_cast<Out*>(odd));
 }
 
-void interleave(const float* even, const float* odd, int64_t pairs, float* out) {
-  RAWZOO_INDEPENDENT
-  for (int64_t k = 0; k < pairs; ++k) {
-    out[2 * k] = even[k];
-    out[2 * k + 1] = odd[k];
+void pack(const void* in, DType type, int64_t width, const float* black, const float* scale, const Noise* noise,
+          bool streamed, DType out_type, void* even, void* odd) {
+  const bool words = type == DType::u16, halves = out_type == DType::f16;
+  const auto any = words    ? halves ? pack_any<uint16_t, uint16_t> : pack_any<uint16_t, float>
+                   : halves ? pack_any<float, uint16_t>
+                            : pack_any<float, float>;
+  any(in, width, black, scale, noise, streamed, even, odd);
+}
+
+template <bool encoded, bool streamed>
+void interleave_row(const float* even, const float* odd, int64_t n, float* out) {
+  const auto decoded = [](float v) { return encoded ? decode_sqrt(v) : v; };
+#if defined(RAWZOO_LANES)
+  int64_t i = 0;
+  if (streamed)
+    for (; i < n && reinterpret_cast<uintptr_t>(out + i) % 64; ++i) out[i] = decoded((i % 2 ? odd : even)[i / 2]);
+  const float* const first = i % 2 ? odd + i / 2 : even + i / 2;
+  const float* const second = i % 2 ? even + i / 2 + 1 : odd + i / 2;
+  const int64_t begin = i;
+  for (; i + 2 * Lanes::n <= n; i += 2 * Lanes::n) {
+    Lanes a = Lanes::load(first + (i - begin) / 2), b = Lanes::load(second + (i - begin) / 2);
+    if (encoded) {
+      a = a * (a.magnitude() + Lanes::of(2 * kPedestalRoot));
+      b = b * (b.magnitude() + Lanes::of(2 * kPedestalRoot));
+    }
+    Lanes::interleave(a, b, &a, &b);
+    if (streamed) {
+      a.stream(out + i);
+      b.stream(out + i + Lanes::n);
+    } else {
+      a.store(out + i);
+      b.store(out + i + Lanes::n);
+    }
   }
+  for (; i < n; ++i) out[i] = decoded((i % 2 ? odd : even)[i / 2]);
+#else
+  RAWZOO_INDEPENDENT
+  for (int64_t k = 0; k < n / 2; ++k) {
+    out[2 * k] = decoded(even[k]);
+    out[2 * k + 1] = decoded(odd[k]);
+  }
+  if (n % 2) out[n - 1] = decoded(even[n / 2]);
+#endif
+}
+
+void interleave(const float* even, const float* odd, int64_t n, Encode encode, bool streamed, float* out) {
+  const auto row = encode == Encode::sqrt ? streamed ? interleave_row<true, true> : interleave_row<true, false>
+                   : streamed             ? interleave_row<false, true>
+                                          : interleave_row<false, false>;
+  row(even, odd, n, out);
 }
 
 void interleave3(const float* const* in, int64_t n, float* out) {
@@ -150,45 +335,6 @@ void merge_row(const float* even, const float* odd, int64_t pairs, const float* 
     out[2 * k] = even[k] * scale0 + black0;
     out[2 * k + 1] = odd[k] * scale1 + black1;
   }
-}
-
-// IEEE binary16 and bfloat16, round to nearest even, in integer arithmetic that vectorises anywhere.
-
-RAWZOO_INLINE uint32_t bits_of(float v) {
-  uint32_t u;
-  memcpy(&u, &v, 4);
-  return u;
-}
-RAWZOO_INLINE float float_of(uint32_t u) {
-  float v;
-  memcpy(&v, &u, 4);
-  return v;
-}
-
-RAWZOO_INLINE uint16_t to_half(float v) {
-  const uint32_t sign = bits_of(v) >> 16 & 0x8000u;
-  const uint32_t u = bits_of(v) & 0x7fffffffu;
-  const uint32_t normal = (u + 0xfffu + (u >> 13 & 1u) - 0x38000000u) >> 13;
-  // Adding 0.5 leaves a subnormal half in the low bits, rounded by the floating-point unit.
-  const uint32_t subnormal = bits_of(float_of(u) + 0.5f) - 0x3f000000u;
-  uint32_t half = u < 0x38800000u ? subnormal : normal;
-  half = u >= 0x477ff000u ? 0x7c00u : half;  // rounds to 65536: infinity
-  half = u > 0x7f800000u ? 0x7e00u : half;
-  return static_cast<uint16_t>(sign | half);
-}
-
-RAWZOO_INLINE float from_half(uint16_t h) {
-  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
-  const uint32_t u = h & 0x7fffu;
-  const uint32_t finite = u < 0x400u ? bits_of(static_cast<float>(static_cast<int32_t>(u)) * 5.9604644775390625e-8f)
-                                     : (u << 13) + 0x38000000u;
-  return float_of(sign | (u >= 0x7c00u ? (u << 13) + 0x70000000u : finite));
-}
-
-RAWZOO_INLINE uint16_t to_bfloat(float v) {
-  const uint32_t u = bits_of(v);
-  const uint32_t rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
-  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16 | 0x40u) : rounded);
 }
 
 void store_half(const float* in, int64_t n, uint16_t* out) {
@@ -260,22 +406,129 @@ RAWZOO_INLINE float dot(const float* matrix, float r, float g, float b) {
   return (matrix[0] * r + matrix[1] * g) + matrix[2] * b;
 }
 
-void tone_u8(const float* const* rgb, int64_t n, const float* matrix, const uint8_t* table, uint8_t* out) {
-  constexpr int kBlock = 256;
-  constexpr float kLast = kByteTableSize - 1;
-  int32_t index[3][kBlock];
-  for (int64_t x = 0; x < n; x += kBlock) {
-    const int m = n - x < kBlock ? static_cast<int>(n - x) : kBlock;
-    const float *r = rgb[0] + x, *g = rgb[1] + x, *b = rgb[2] + x;
-    RAWZOO_INDEPENDENT
-    for (int i = 0; i < m; ++i) {
-      index[0][i] = static_cast<int32_t>(clamp01(dot(matrix, r[i], g[i], b[i])) * kLast + 0.5f);
-      index[1][i] = static_cast<int32_t>(clamp01(dot(matrix + 3, r[i], g[i], b[i])) * kLast + 0.5f);
-      index[2][i] = static_cast<int32_t>(clamp01(dot(matrix + 6, r[i], g[i], b[i])) * kLast + 0.5f);
+// Where in its segment a clamped value is, in 1/65536 of it, and above that the number of the segment.
+RAWZOO_INLINE uint32_t place_in_curve(float v) {
+  return (bits_of(v + kByteOrigin) - kByteOriginBits) >> (kSegmentBits - 16);
+}
+
+// n a multiple of 32.
+void bytes_of_places(const uint32_t* place, int n, const ByteCurve& curve, uint8_t* out) {
+#if defined(__AVX512BW__)
+  __m512i start[2], rise[2];
+  for (int i = 0; i < 2; ++i) {
+    start[i] = _mm512_loadu_si512(curve.start + 32 * i);
+    rise[i] = _mm512_loadu_si512(curve.rise + 32 * i);
+  }
+  alignas(64) uint16_t even[32];
+  for (int i = 0; i < 32; ++i) even[i] = static_cast<uint16_t>(2 * i);
+  const __m512i low = _mm512_load_si512(even), high = _mm512_add_epi16(low, _mm512_set1_epi16(1));
+  for (int i = 0; i < n; i += 32) {
+    const __m512i a = _mm512_loadu_si512(place + i), b = _mm512_loadu_si512(place + i + 16);
+    const __m512i at = _mm512_permutex2var_epi16(a, low, b), segment = _mm512_permutex2var_epi16(a, high, b);
+    const __m512i from = _mm512_permutex2var_epi16(start[0], segment, start[1]);
+    const __m512i by = _mm512_mulhi_epu16(_mm512_permutex2var_epi16(rise[0], segment, rise[1]), at);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i),
+                        _mm512_cvtepi16_epi8(_mm512_srli_epi16(_mm512_add_epi16(from, by), 8)));
+  }
+#elif defined(__AVX2__)
+  // A look-up in 16 bytes at a time; the segments beyond give zero.
+  constexpr int kPieces = (kByteSegments + 15) / 16;
+  __m256i tables[kPieces][4];  // low and high bytes of starts, then of rises
+  for (int piece = 0; piece < kPieces; ++piece)
+    for (int i = 0; i < 4; ++i) {
+      alignas(16) uint8_t bytes[16];
+      for (int j = 0; j < 16; ++j) {
+        const uint16_t word = (i < 2 ? curve.start : curve.rise)[16 * piece + j];
+        bytes[j] = static_cast<uint8_t>(i % 2 ? word >> 8 : word);
+      }
+      tables[piece][i] = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)));
     }
-    uint8_t* pixel = out + 3 * x;
-    for (int i = 0; i < m; ++i)
-      for (int c = 0; c < 3; ++c) pixel[3 * i + c] = table[index[c][i]];
+  const __m256i words = _mm256_set1_epi32(0xffff);
+  for (int i = 0; i < n; i += 32) {
+    __m256i v[4];
+    for (int j = 0; j < 4; ++j) v[j] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(place + i + 8 * j));
+    // In the order that packing makes of it, until the end.
+    const __m256i at0 = _mm256_packus_epi32(_mm256_and_si256(v[0], words), _mm256_and_si256(v[1], words));
+    const __m256i at1 = _mm256_packus_epi32(_mm256_and_si256(v[2], words), _mm256_and_si256(v[3], words));
+    const __m256i segment =
+        _mm256_packus_epi16(_mm256_packus_epi32(_mm256_srli_epi32(v[0], 16), _mm256_srli_epi32(v[1], 16)),
+                            _mm256_packus_epi32(_mm256_srli_epi32(v[2], 16), _mm256_srli_epi32(v[3], 16)));
+    __m256i found[4] = {};
+    for (int piece = 0; piece < kPieces; ++piece) {
+      const __m256i in_piece = _mm256_adds_epu8(
+          _mm256_sub_epi8(segment, _mm256_set1_epi8(static_cast<char>(16 * piece))), _mm256_set1_epi8(0x70));
+      for (int j = 0; j < 4; ++j) found[j] = _mm256_or_si256(found[j], _mm256_shuffle_epi8(tables[piece][j], in_piece));
+    }
+    const __m256i by0 = _mm256_mulhi_epu16(_mm256_unpacklo_epi8(found[2], found[3]), at0);
+    const __m256i by1 = _mm256_mulhi_epu16(_mm256_unpackhi_epi8(found[2], found[3]), at1);
+    const __m256i sum0 = _mm256_add_epi16(_mm256_unpacklo_epi8(found[0], found[1]), by0);
+    const __m256i sum1 = _mm256_add_epi16(_mm256_unpackhi_epi8(found[0], found[1]), by1);
+    const __m256i bytes = _mm256_packus_epi16(_mm256_srli_epi16(sum0, 8), _mm256_srli_epi16(sum1, 8));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i),
+                        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+  }
+#else
+  for (int i = 0; i < n; ++i) {
+    const uint32_t segment = place[i] >> 16, at = place[i] & 0xffff;
+    out[i] = static_cast<uint8_t>((curve.start[segment] + (curve.rise[segment] * at >> 16)) >> 8);
+  }
+#endif
+}
+
+void interleave_bytes(const uint8_t* r, const uint8_t* g, const uint8_t* b, int n, uint8_t* out) {
+  int i = 0;
+#if defined(__SSSE3__)
+  // Byte k of each third of 48 comes from channel (16 third + k) % 3.
+  alignas(16) int8_t from[3][3][16];
+  for (int third = 0; third < 3; ++third)
+    for (int channel = 0; channel < 3; ++channel)
+      for (int k = 0; k < 16; ++k) {
+        const int at = 16 * third + k;
+        from[third][channel][k] = static_cast<int8_t>(at % 3 == channel ? at / 3 : -1);
+      }
+  for (; i + 16 <= n; i += 16) {
+    const uint8_t* const in[3] = {r + i, g + i, b + i};
+    for (int third = 0; third < 3; ++third) {
+      __m128i sum = _mm_setzero_si128();
+      for (int channel = 0; channel < 3; ++channel)
+        sum =
+            _mm_or_si128(sum, _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in[channel])),
+                                               _mm_load_si128(reinterpret_cast<const __m128i*>(from[third][channel]))));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 3 * i + 16 * third), sum);
+    }
+  }
+#endif
+  for (; i < n; ++i) {
+    out[3 * i] = r[i];
+    out[3 * i + 1] = g[i];
+    out[3 * i + 2] = b[i];
+  }
+}
+
+void tone_u8(const float* const* rgb, int64_t n, const float* matrix, const ByteCurve& curve, uint8_t* out) {
+  constexpr int kBlock = 512;
+  constexpr float kLast = kByteTableSize - 1;
+  uint32_t place[3][kBlock];
+  uint8_t bytes[3][kBlock];
+  const uint8_t* const table = curve.table;
+  for (int64_t x = 0; x < n; x += kBlock) {
+    const int m = n - x < kBlock ? static_cast<int>(n - x) : kBlock, whole = (m + 31) / 32 * 32;
+    const float *r = rgb[0] + x, *g = rgb[1] + x, *b = rgb[2] + x;
+    for (int c = 0; c < 3; ++c) {
+      const float* row = matrix + 3 * c;
+      if (table) {
+        RAWZOO_INDEPENDENT
+        for (int i = 0; i < m; ++i)
+          place[c][i] = static_cast<uint32_t>(static_cast<int32_t>(clamp01(dot(row, r[i], g[i], b[i])) * kLast + 0.5f));
+        for (int i = 0; i < m; ++i) bytes[c][i] = table[place[c][i]];
+      } else {
+        RAWZOO_INDEPENDENT
+        for (int i = 0; i < m; ++i) place[c][i] = place_in_curve(clamp01(dot(row, r[i], g[i], b[i])));
+        for (int i = m; i < whole; ++i) place[c][i] = 0;
+        bytes_of_places(place[c], whole, curve, bytes[c]);
+      }
+    }
+    interleave_bytes(bytes[0], bytes[1], bytes[2], m, out + 3 * x);
   }
 }
 
@@ -436,8 +689,8 @@ extern const Rows RAWZOO_FOR_ISA(rows);
 const Rows RAWZOO_FOR_ISA(rows) = {
     RAWZOO_STRING(RAWZOO_ISA),
     balance_any,
-    split_any,
-    split_anscombe,
+    split,
+    pack,
     interleave,
     interleave3,
     encode_row,

@@ -18,7 +18,18 @@ struct Taps {
   float weight[48];
 };
 
-// A table over linear input 0..1, index rounded: 0.4 of a code apart where a curve rises 100 times as fast as a line.
+// From linear input 0..1 to bytes: lines over segments that are equally long for each doubling of the input, counted
+// from kByteOrigin below zero, so that there are few, and short ones where curves bend.
+constexpr float kByteOrigin = 1.0f / 64;
+constexpr uint32_t kByteOriginBits = 0x3c800000;             // of kByteOrigin as float
+constexpr int kSegmentBits = 20, kByteSegments = 6 * 8 + 1;  // low bits within a segment; the last ends early, at 1
+struct ByteCurve {
+  // Of each segment its beginning, with half a code added, and its rise, in 1/256 code.
+  uint16_t start[64], rise[64];
+  // Where that is not close enough: by index i, rounded, the byte at input i / (kByteTableSize - 1). Else null.
+  const uint8_t* table;
+};
+// 0.4 of a code apart where a curve rises 100 times as fast as a line.
 constexpr int kByteTableSize = 65536 + 1;
 
 struct Rows {
@@ -27,22 +38,23 @@ struct Rows {
   // u16|f32 -> f32: balance() with levels[x % 48].
   void (*balance)(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip,
                   float* out);
-  // The same with levels[x % 2], even and odd columns apart; odd gets one sample less where width is odd.
-  void (*split)(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip,
+  // The same with levels[x % 2], encoded, even and odd columns apart; odd gets one sample less where width is odd.
+  void (*split)(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip, Encode,
                 float* even, float* odd);
-  // The same of an even width, without a bound and through the Anscombe transform, with noise[x % 2].
-  void (*split_anscombe)(const void* in, DType type, int64_t width, const float* black, const float* scale,
-                         const Noise* noise, float* even, float* odd);
-  // out[2k] = even[k], out[2k + 1] = odd[k].
-  void (*interleave)(const float* even, const float* odd, int64_t pairs, float* out);
+  // The same of an even width to f32|f16, without a bound, and through the Anscombe transform with noise[x % 2] where
+  // that is not null. Where streamed, past the caches, for what nobody reads soon.
+  void (*pack)(const void* in, DType type, int64_t width, const float* black, const float* scale, const Noise* noise,
+               bool streamed, DType out_type, void* even, void* odd);
+  // out[2k] = even[k], out[2k + 1] = odd[k], n samples of them, decoded. out at a multiple of 4 bytes.
+  void (*interleave)(const float* even, const float* odd, int64_t n, Encode, bool streamed, float* out);
   // The same of three planes: out[3k + i] = in[i][k].
   void (*interleave3)(const float* const* in, int64_t n, float* out);
   // In place.
   void (*encode_sqrt)(float* v, int64_t n);
   void (*decode_sqrt)(float* v, int64_t n);
-  // Past the caches; for what nobody reads soon. out at a multiple of 4 bytes.
+  // A copy past the caches. out at a multiple of 4 bytes.
   void (*stream)(const float* in, int64_t n, float* out);
-  // After the last of these, before another thread reads them.
+  // After the last that was streamed, before another thread reads it.
   void (*settle)();
   // out[2k + i] = in[i][k] * scale[i] + black[i].
   void (*merge)(const float* even, const float* odd, int64_t pairs, const float* black, const float* scale, float* out);
@@ -57,7 +69,7 @@ struct Rows {
   void (*weighted_mean)(const Taps& taps, int64_t first, int64_t n, float* out);
 
   // Planar linear RGB -> interleaved picture.
-  void (*tone_u8)(const float* const* rgb, int64_t n, const float* matrix, const uint8_t* table, uint8_t* out);
+  void (*tone_u8)(const float* const* rgb, int64_t n, const float* matrix, const ByteCurve& curve, uint8_t* out);
   void (*tone_u16)(const float* const* rgb, int64_t n, const Tone& tone, uint16_t* out);
   void (*tone_f32)(const float* const* rgb, int64_t n, const float* matrix, float* out);
 

@@ -8,7 +8,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from rawzoo.cli import demo, develop, doctor, evaluate, import_, models, plugins, run, show
+from rawzoo.cli import demo, develop, doctor, evaluate, import_, models, plugins, run, show, train
 from rawzoo.errors import RawzooError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("run")(run.run)
 app.command("evaluate")(evaluate.evaluate)
 app.command("models")(models.models)
 app.command("show")(show.show)
+app.command("train")(train.train)
 app.command("import")(import_.import_)
 app.command("plugins")(plugins.plugins)
 app.command("doctor")(doctor.doctor)

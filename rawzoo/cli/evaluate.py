@@ -75,9 +75,9 @@ def evaluate(
             rows[outcome.job.source] = outcome.found
     rows = {source: rows[source] for source in found.truths if source in rows}
     metrics = runner.task.metrics
-    figures = evaluation.summary(list(rows.values()), list(metrics))
+    figures = evaluation.summary(list(rows.values()), runner.task)
     if output is not None:
-        evaluation.write_csv(output, rows, list(metrics))
+        evaluation.write_csv(output, rows)
     if as_json:
         print_json(
             {
@@ -106,9 +106,10 @@ def _print(model: str, data: Path, rows: Any, figures: Any, metrics: Any, per_fi
         return
     if per_file:
         write()
-        table = columns("file", *metrics, numbers=metrics)
+        names = list(next(iter(rows.values())))
+        table = columns("file", *names, numbers=names)
         for source, row in rows.items():
-            table.add_row(source.name, *(_number(row.get(name, math.nan)) for name in metrics))
+            table.add_row(source.name, *(_number(row[name]) for name in names))
         write(table)
     write()
     table = columns("metric", *_FIGURES, "what it is", numbers=_FIGURES)

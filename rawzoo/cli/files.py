@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,23 +62,27 @@ def task_options(noise: str | None, tuning: str | None) -> dict[str, Any]:
 def work_through(
     doing: str, jobs: Sequence[Job], recipe: Recipe, *, workers: int, resume: bool = False, bar: bool = True
 ) -> Iterator[Outcome]:
-    """Does the jobs and yields each outcome; warnings, failures and a progress bar go to standard error."""
+    """Does the jobs and yields each outcome; warnings, failures, what rawzoo logs meanwhile (from INFO on) and a
+    progress bar go to standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from rawzoo import batch
 
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        transient=True,
-        disable=not bar or not errors.is_terminal,
-        redirect_stdout=False,
-    ) as progress:
+    with (
+        _logged_to(lambda text: errors.print(text, style="dim", markup=False)),
+        Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=errors,
+            transient=True,
+            disable=not bar or not errors.is_terminal,
+            redirect_stdout=False,
+        ) as progress,
+    ):
         task = progress.add_task(doing, total=len(jobs))
         fractions: dict[Job, float] = {}
 
@@ -94,3 +100,18 @@ def work_through(
             progress.stop()
             yield outcome
             progress.start()
+
+
+@contextmanager
+def _logged_to(show: Callable[[str], None]) -> Iterator[None]:
+    """While this is open what rawzoo logs is shown, such as how long a slow model will take."""
+    log = logging.getLogger("rawzoo")
+    level, handler = log.level, logging.Handler(logging.INFO)
+    handler.emit = lambda record: show(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)

@@ -256,6 +256,7 @@ OPS: dict[str, Op] = {
 }
 
 
+@lru_cache(maxsize=64)  # NumPy takes microseconds to say it
 def dtype_name(dtype: Any) -> str:
     """``float32`` for ``"float32"``, ``np.float32``, ``np.dtype("float32")`` and ``torch.float32``."""
     if isinstance(dtype, str):
@@ -301,7 +302,7 @@ def _check_out(out: Any, shape: Shape, dtype: str) -> None:
 
 def _run_numpy(name: str, x: Any, args: Args, out: Any) -> Any:
     op = OPS[name]
-    shape, dtype = expected(op, x.shape, x.dtype.name, args)
+    shape, dtype = expected(op, x.shape, dtype_name(x.dtype), args)
     if dtype == "bfloat16":
         raise TypeError("NumPy has no bfloat16; pass a torch tensor, or ask for float16 or float32.")
     if out is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rawzoo.errors import UsageError
 from rawzoo.raw import cfa as cfa_patterns
@@ -44,6 +44,13 @@ def check(
     Raises:
         UsageError: an unknown pattern, a wrong number of values, white not above black, or a gain that is not positive.
     """
+    try:
+        return _check_hashable(cfa, black, white, gains)
+    except TypeError:  # a list or an array
+        return _check(cfa, black, white, gains)
+
+
+def _check(cfa: str, black: Any, white: Any, gains: Any) -> tuple[Values, Values, Values]:
     count = len(cfa_patterns.channels(cfa))
     blacks, whites = per_channel("black", black, count), per_channel("white", white, count)
     for low, high in zip(blacks, whites, strict=True):
@@ -53,6 +60,9 @@ def check(
     if min(values) <= 0:
         raise UsageError(f"gains must be positive, not {gains!r}.")
     return blacks, whites, values
+
+
+_check_hashable = lru_cache(maxsize=256)(_check)
 
 
 def scales(cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float]) -> Values:

@@ -31,7 +31,9 @@ class Task:
         truth: what results are judged by: a ``"picture"``, a ``"label"``, or a ``"number"``.
         measure: dotted path of ``function(result, truth, **options) -> {metric: value}`` for one source, with the
             truth as :class:`rawzoo.Picture`, text or float. Empty for a task that ``rawzoo evaluate`` cannot do.
-        metrics: the metrics it gives -> what they are, with unit.
+        pool: dotted path of ``function(rows) -> {metric: value}`` for metrics of all sources together, such as a
+            correlation; ``rows`` is what ``measure`` gave for each. The others are averaged. Empty for none.
+        metrics: the metrics they give -> what they are, with unit.
         command: the command line that runs a model of this task, with ``{model}`` and ``{weights}`` for their names.
     """
 
@@ -46,6 +48,7 @@ class Task:
     picture: Literal["main", "extra", "none"] = "none"
     truth: Literal["picture", "label", "number"] = "picture"
     measure: str = ""
+    pool: str = ""
     metrics: Mapping[str, str] = field(default_factory=dict)
     command: str = "rawzoo run {model} FILE --weights {weights}"
 

@@ -94,11 +94,20 @@ ISP = Task(
     summary="Mosaic to a finished sRGB picture, in the colours and tones the network learned.",
     inputs={
         "raw-planes": (
-            "[4, H/2, W/2] float. The four planes of the mosaic in the order and scale the network was trained with, "
-            "which the card's summary names; the function that the card's adapter names makes them."
+            "[4, H/2, W/2] float. The four planes of a Bayer mosaic, in the order and scale the network was trained "
+            "with, which the card's summary names; the function that the card's adapter names makes them."
+        ),
+        "raw-sparse": (
+            "[4, H, W] float. R, G and B of the mosaic, 0 where a cell has another colour, and the level of its noise, "
+            "scaled as the card's summary says; the function that the card's adapter names makes them."
         ),
     },
-    outputs={"srgb": "[3, H, W] float. sRGB-encoded, 1 is white; may leave 0..1 a little. Size of the mosaic."},
+    outputs={
+        "srgb": (
+            "[3, H, W] float. sRGB-encoded, 1 is white; may leave 0..1 a little. Size of the mosaic with scale 2 of "
+            "raw-planes and 1 of raw-sparse; with less a smaller picture."
+        )
+    },
     job="rawzoo.tasks.isp:render",
     command="rawzoo run {model} FILE -o OUT --weights {weights}",
     result="A picture.",
@@ -187,7 +196,12 @@ QUALITY = Task(
     picture="none",
     truth="number",
     measure="rawzoo.tasks.quality:measure",
-    metrics={"error": "difference of the mean score from the one people gave"},
+    pool="rawzoo.tasks.quality:pool",
+    metrics={
+        "error": "difference of the mean score from the one that people gave",
+        "plcc": "Pearson's correlation of the mean scores with those of people, over all files",
+        "srcc": "Spearman's, of their ranks",
+    },
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 from rawzoo.errors import PluginError
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.raw.image import RawImage
+    from rawzoo.zoo.card import ModelCard
 
 
 class Adapter(Protocol):
@@ -23,11 +26,25 @@ class Adapter(Protocol):
     runs the network.
 
     Returns:
-        float32 ``[3, H, W]`` on the CPU, of the size of ``raw.mosaic``: sRGB-encoded, 1 is white; it may leave 0..1
+        float32 ``[3, H, W]`` on the CPU, of the size :func:`size` says: sRGB-encoded, 1 is white; it may leave 0..1
         a little. The task crops it and turns it upright.
     """
 
     def __call__(self, predictor: Predictor, raw: RawImage, *, progress: Progress | None = None) -> Tensor: ...
+
+
+def size(card: ModelCard, rows: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of the picture that a model makes of as many of a mosaic.
+
+    ``card.scale`` relates to the input tensor: ``raw-planes`` have half the mosaic's sides, so that a scale of 2 gives
+    a picture of the mosaic's size, ``raw-sparse`` all of them. A fraction of a pixel counts as one.
+    """
+    return math.ceil(rows * _scale(card)), math.ceil(columns * _scale(card))
+
+
+def _scale(card: ModelCard) -> Fraction:
+    """Pixels of the picture to one of the mosaic."""
+    return card.scale / 2 if card.input == "raw-planes" else card.scale
 
 
 def render(predictor: Predictor, raw: RawImage, *, progress: Progress | None = None) -> Picture:
@@ -41,10 +58,14 @@ def render(predictor: Predictor, raw: RawImage, *, progress: Progress | None = N
     require_mosaic(card, raw)
     adapter: Adapter = registry.adapter(card)
     rgb = adapter(predictor, raw, progress=progress)
-    if list(rgb.shape) != [3, raw.height, raw.width]:
+    due = [3, *size(card, raw.height, raw.width)]
+    if list(rgb.shape) != due:
         raise PluginError(
             f"model {card.name!r}: its adapter gave {list(rgb.shape)} for a mosaic of {raw.height} x {raw.width}; "
-            f"[3, {raw.height}, {raw.width}] is due."
+            f"{due} is due."
         )
-    pixels = rgb.float().numpy().transpose(1, 2, 0)[raw.default_crop.slices]
+    crop = raw.default_crop
+    height, width = size(card, crop.height, crop.width)
+    top, left = (int(edge * _scale(card)) for edge in (crop.top, crop.left))
+    pixels = rgb.float().numpy().transpose(1, 2, 0)[top : top + height, left : left + width]
     return Picture(upright(pixels, raw.orientation), raw.exif, source=raw.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,5 +77,27 @@ def judge(predictor: Predictor, picture: Picture, *, progress: Progress | None =
 
 
 def measure(result: Quality, truth: float) -> dict[str, float]:
-    """How far the mean score is from the one that people gave."""
-    return {"error": abs(result.mean - truth)}
+    """How far the mean score is from the one that people gave, and both."""
+    return {"error": abs(result.mean - truth), "score": result.mean, "people": truth}
+
+
+def pool(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Correlation of the scores with those of people, linear (Pearson) and of their ranks (Spearman).
+
+    NaN for fewer than two pictures, and where one side is the same for all.
+    """
+    pairs = np.array([(row["score"], row["people"]) for row in rows], np.float64).reshape(-1, 2)
+    return {"plcc": _correlation(*pairs.T), "srcc": _correlation(*(_ranks(side) for side in pairs.T))}
+
+
+def _correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Equal values share the mean of their ranks."""
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2.0)[index])

@@ -55,7 +55,7 @@ def test_bytes_are_the_rounded_curve_nearly_everywhere() -> None:
     x = np.linspace(0, 1, 3 * 100_000, dtype=np.float32).reshape(3, 100, 1000)
     got = ops.render(x, np.eye(3), SRGB)
     expected = np.interp(x.transpose(1, 2, 0), GRID, SRGB) * 255
-    assert np.mean(got != np.floor(expected + 0.5)) < 0.005
+    assert np.mean(got != np.floor(expected + 0.5)) < 0.02
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

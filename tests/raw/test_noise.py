@@ -100,3 +100,69 @@ def test_electrons():
 def test_nonsense_is_refused(call):
     with pytest.raises(UsageError):
         call()
+
+
+# Published profiles (sources in the module's docstring) as (ISO, scale, offset), at the lowest and the highest ISO.
+# Calibrations in electrons are turned into units of white: 15871 steps above black of 14 bits, 3855 of 12, 959 of 10.
+def _electrons(iso, gain, read, floor, full):
+    scale = gain / full
+    return iso, scale, scale**2 * (read**2 + (floor * 100 / iso) ** 2)
+
+
+def _sigma(iso, log_gain, slope, bias, full):
+    return iso, np.exp(log_gain) / full, (np.exp(slope * log_gain + bias) / full) ** 2
+
+
+PUBLISHED = {
+    "Sony A7S II": (_sigma(200, -1.67214, 0.82966, 1.49343, 15871), _sigma(12800, 2.51606, 0.82878, 0.44162, 15871)),
+    "Nikon D850": (_sigma(800, 1.2, 0.8322, -0.1754, 15871), _sigma(3200, 2.4828, 0.8322, -0.1754, 15871)),
+    "IMX686": (_sigma(640, -0.19118, 0.85187, 0.67991, 959), _sigma(6400, 2.16820, 0.85187, 0.67991, 959)),
+    "Sony A7R": (_electrons(100, 0.326, 0.699, 0.036, 15871), _electrons(6400, 0.326 * 64, 0.699, 0.036, 15871)),
+    "Sony A7R III": (_electrons(100, 0.398, 0.705, 3.028, 15871), _electrons(6400, 0.398 * 64, 0.705, 3.028, 15871)),
+    "Canon 500D": (_electrons(100, 1.233, 0.938, 5.005, 15871), _electrons(3200, 1.233 * 32, 0.938, 5.005, 15871)),
+    "Samsung S9": (_electrons(100, 0.312, 1.063, 2.373, 959), _electrons(800, 0.312 * 8, 1.063, 2.373, 959)),
+    "Samsung S6": ((100, 5.928246e-4, 0.0), (3200, 1.75841665e-2, 4.811261e-4)),
+    "Google Pixel": ((100, 2.653817e-4, 2.619070e-6), (10000, 2.28839011e-2, 1.317243e-3)),
+    "Nexus 6": ((100, 4.526757e-4, 3.217001e-6), (3200, 1.37550188e-2, 5.384936e-4)),
+    "LG G4": ((100, 3.938314e-4, 3.041726e-6), (800, 2.8555957e-3, 3.138330e-5)),
+    "IMX586": ((100, 0.06864 / 959, 0.18719 / 959**2), (6400, 3.84566 / 959, 33.4387 / 959**2)),
+    "IMX385": ((100, 0.22 / 3855, 0.0466 / 3855**2), (25600, 52.032536 / 3855, 1819.818657 / 3855**2)),
+}
+
+
+def _population():
+    """(scale / ISO, read electrons, floor electrons at ISO 100 where it can be told) of each published sensor."""
+    for (low, a, b), (high, c, d) in PUBLISHED.values():
+        read = np.sqrt(d) / c
+        floor = np.sqrt(max(b / a**2 - read**2, 0)) * low / 100
+        # Not told by a lowest ISO well above 100, nor where it is less than a tenth of an electron.
+        yield c / high, read, floor if low <= 200 and floor > 0.1 else np.nan
+
+
+def test_the_population_of_sensors_is_the_published_one():
+    scale, read, floor = np.array(list(_population())).T
+    low, high = noise.SENSORS.scale_per_iso
+    assert low == pytest.approx(scale.min(), rel=0.05)
+    assert high == pytest.approx(scale.max(), rel=0.05)
+    for values, (median, sigma) in ((read, noise.SENSORS.read_electrons), (floor, noise.SENSORS.floor_electrons)):
+        logs = np.log(values[~np.isnan(values)])
+        assert len(logs) >= 9
+        assert median == pytest.approx(np.exp(logs.mean()), rel=0.1)
+        assert sigma == pytest.approx(logs.std(), abs=0.1)
+    noisiest = max(point[1] for points in PUBLISHED.values() for point in points)
+    assert noise.SENSORS.max_scale == pytest.approx(2 * noisiest, rel=0.2)
+    full_frame = [s for s, name in zip(scale, PUBLISHED, strict=True) if name.startswith(("Sony", "Nikon"))]
+    assert pytest.approx(np.exp(np.mean(np.log(full_frame))), rel=0.1) == noise.FULL_FRAME_SCALE
+
+
+@pytest.mark.parametrize("name", ["Sony A7R III", "Google Pixel", "Nexus 6", "IMX586"])
+def test_two_numbers_describe_a_sensor_at_every_iso(name):
+    (low, a, b), (high, c, d) = PUBLISHED[name]
+    scale, read, floor = dict(zip(PUBLISHED, _population(), strict=True))[name]
+    assert noise.profile_at_iso(high, scale, read, floor) == pytest.approx((c, d), rel=0.02)
+    assert noise.profile_at_iso(low, scale, read, floor) == pytest.approx((a, b), rel=0.4)
+
+
+def test_iso_must_be_positive():
+    with pytest.raises(UsageError):
+        noise.profile_at_iso(0)

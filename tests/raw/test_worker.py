@@ -12,9 +12,10 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 from raw_samples import build_raw
 
-from rawzoo.errors import RawFileError, UsageError
+from rawzoo.errors import PictureError, RawFileError, UsageError
 from rawzoo.raw.dng import write_dng
 from rawzoo.raw.image import RawImage
 from rawzoo.raw.reader import open as open_raw
@@ -213,3 +214,13 @@ def test_the_child_imports_no_torch():
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert found.stdout.strip() == "False"
+
+
+def test_pictures_too(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:900])
+    with DecodeWorker() as worker:
+        np.testing.assert_array_equal(worker.open_picture(tmp_path / "a.png").pixels, pixels / np.float32(255))
+        with pytest.raises(PictureError, match=r"half\.png is damaged"):
+            worker.open_picture(tmp_path / "half.png")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from PIL import Image
 from toy_models import raw_image
 
@@ -14,7 +15,8 @@ from rawzoo import evaluation, metrics
 from rawzoo.errors import UsageError
 from rawzoo.evaluation import Figures, find, summary
 from rawzoo.running import Runner
-from rawzoo.tasks import super_resolution
+from rawzoo.tasks import Task, super_resolution
+from rawzoo.tasks.builtin import QUALITY
 from rawzoo.tasks.classify import Classification, index_of, measure
 from rawzoo.tasks.white_balance import WhiteBalance
 from rawzoo.tasks.white_balance import measure as measure_white_balance
@@ -96,7 +98,8 @@ def test_numbers(weights, tmp_path, command):
     arguments = ("evaluate", "judge", tmp_path / "scores.csv", "--weights", weights["judge"])
     status, said, errors = command(*arguments, "--json")
     mean = rawzoo.run("judge", tmp_path / "a.png", weights=weights["judge"]).mean
-    assert json.loads(said)["per_file"] == [{"file": str(tmp_path / "a.png"), "error": abs(mean - 4.5)}]
+    (row,) = json.loads(said)["per_file"]
+    assert row == {"file": str(tmp_path / "a.png"), "error": abs(mean - 4.5), "score": mean, "people": 4.5}
     assert (status, "missing.png does not exist" in errors) == (1, True)
     status, _, errors = command(*arguments, "--shave", "1")
     assert (status, errors) == (2, "rawzoo: the metrics of task quality take no shave.\n")
@@ -135,11 +138,26 @@ def test_data_that_is_none(weights, tmp_path, command):
 
 
 def test_figures():
-    rows = [{"a": 1.0, "b": math.nan}, {"a": 3.0, "b": 2.0}, {"a": math.inf}]
-    found = summary(rows, ["a", "b", "c"])
+    task = Task("x", "", {}, {}, metrics={"a": "", "b": "", "c": ""})
+    rows = [{"a": 1.0, "b": math.nan, "c": math.nan}, {"a": 3.0, "b": 2.0, "c": math.nan}]
+    found = summary([*rows, {"a": math.inf, "b": math.nan, "c": math.nan}], task)
     assert found["b"] == Figures(1, 2.0, 2.0, 2.0)
     assert found["a"].to_dict() == {"files": 3, "mean": None, "min": 1.0, "max": None}
     assert found["c"].to_dict() == {"files": 0, "mean": None, "min": None, "max": None}
+    assert summary([], task)["a"].count == 0
+
+
+def test_correlations_against_scipy():
+    rng = np.random.default_rng(0)
+    people = np.round(rng.normal(5, 1, 40), 1)  # ties
+    scores = people + rng.normal(0, 1, 40)
+    rows = [{"score": s, "people": p, "error": 0.0} for s, p in zip(scores, people, strict=True)]
+    found = summary(rows, QUALITY)
+    assert found["plcc"].mean == pytest.approx(scipy.stats.pearsonr(scores, people).statistic)
+    assert found["srcc"].mean == pytest.approx(scipy.stats.spearmanr(scores, people).statistic)
+    assert found["srcc"].to_dict()["min"] is None
+    for few in (rows[:1], [rows[0]] * 3, []):
+        assert math.isnan(summary(few, QUALITY)["srcc"].mean)
 
 
 def test_white_balance():

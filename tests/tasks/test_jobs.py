@@ -3,6 +3,7 @@ contract."""
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from rawzoo.zoo.card import ModelCard
 from rawzoo.zoo.manager import get_manager
 
 
-@pytest.mark.parametrize("name", ["render", "see", "larger", "judge"])
+@pytest.mark.parametrize("name", ["render", "smaller", "see", "larger", "judge"])
 def test_contract(weights, name):
     assert_model_contract(name, weights=weights[name])
 
@@ -49,6 +50,23 @@ def test_isp_crops_and_turns(weights):
     turned = isp.render(predictor, replace(raw, default_crop=Box(2, 4, 22, 40), orientation=6, exif=b"II"))
     np.testing.assert_array_equal(turned.pixels, np.rot90(whole.pixels[2:22, 4:40], -1))
     assert turned.exif == b"II"
+
+
+def test_sizes_of_pictures():
+    card = ModelCard("x", "isp", "a:b", input="raw-planes", scale=Fraction(2))
+    assert isp.size(card, 31, 45) == (31, 45)
+    assert isp.size(replace(card, scale=Fraction(1, 2)), 31, 45) == (8, 12)
+    assert isp.size(replace(card, input="raw-sparse", scale=Fraction(1)), 31, 45) == (31, 45)
+
+
+def test_isp_crops_smaller_pictures(weights):
+    """A model of half the size; what is cropped off the mosaic is off the picture, whole pixels of it."""
+    predictor = rawzoo.load("smaller", weights=weights["smaller"])
+    raw = raw_image()
+    whole = isp.render(predictor, raw).pixels
+    assert whole.shape == (16, 23, 3)
+    cropped = isp.render(predictor, replace(raw, default_crop=Box(3, 4, 24, 40))).pixels
+    np.testing.assert_array_equal(cropped, whole[1:12, 2:20])
 
 
 @pytest.mark.parametrize("name", ["render", "see"])

@@ -136,7 +136,7 @@ def test_a_mosaic_in_a_png(weights, tmp_path, command):
     arguments = ("run", "render", tmp_path / "m.png", "-o", tmp_path / "out.npy", "--weights", weights["render"])
     status, said, errors = command(*arguments)
     assert (status, said) == (1, "")
-    assert "needs cfa, black and white" in errors
+    assert "or if it is a mosaic, its cfa, black and white level" in errors
     assert command(*arguments, "--cfa", "RGGB", "--black", "64", "--white", "4095")[0] == 0
     expected = rawzoo.run("render", raw_image(), weights=weights["render"])
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected.picture)

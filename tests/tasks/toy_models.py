@@ -27,6 +27,11 @@ class Planes(nn.Module):
         return F.pixel_shuffle(self.mix(x), 2)
 
 
+class FewerPlanes(Planes):
+    def forward(self, x):
+        return self.mix(x)[:, :3]
+
+
 def render(predictor, raw, *, progress=None):
     mosaic = np.pad(raw.mosaic, ((0, raw.height % 2), (0, raw.width % 2)), mode="reflect")
     x = ops.pack(torch.from_numpy(mosaic.astype(np.float32)), raw.cfa, raw.black_level, raw.white_level)
@@ -101,6 +106,7 @@ QUALITY = ModelCard(
 CARDS = (
     *(ISP, CLASSIFY, SR, QUALITY),
     replace(ISP, name="half", adapter=f"{NET}:render_half"),
+    replace(ISP, name="smaller", architecture=f"{NET}:FewerPlanes", scale=Fraction(1)),
     replace(CLASSIFY, name="too-much", adapter=f"{NET}:see_too_much"),
     replace(SR, name="flat", architecture=f"{NET}:Flat"),
     replace(QUALITY, name="backwards", adapter=f"{NET}:judge_backwards"),

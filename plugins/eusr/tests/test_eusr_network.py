@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from rawzoo.inference.predictor import Predictor
+from rawzoo.picture import Picture
+from rawzoo.tasks.super_resolution import enlarge
 from rawzoo.zoo.checkpoints import Checkpoint, Tensor
 from rawzoo_eusr import importer, network
 from rawzoo_eusr.network import Discriminator, FourPass, Generator
@@ -170,6 +172,19 @@ def test_in_blocks_or_not_the_gradient_is_there(monkeypatch):
     net = Generator((2,), features=4, blocks=1)
     net(torch.rand(1, 3, 20, 20)).sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_a_picture_is_enlarged():
+    """Weights under which each pixel is repeated, through the task's job and its tiles."""
+    card = EUSR[4]
+    net = Generator((4,), features=3, blocks=1)
+    for name, parameter in net.named_parameters():
+        torch.nn.init.zeros_(parameter)
+        if parameter.shape[:2] == (3, 3) and (name.startswith("first") or "last" in name):
+            torch.nn.init.dirac_(parameter)
+    pixels = np.random.default_rng(0).random((40, 150, 3), dtype=np.float32)
+    found = enlarge(Predictor(card, net, tile=30), Picture.from_array(pixels)).pixels
+    np.testing.assert_allclose(found, pixels.repeat(4, 0).repeat(4, 1), rtol=0, atol=1e-6)
 
 
 def test_settings():

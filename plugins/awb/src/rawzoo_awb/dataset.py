@@ -60,7 +60,8 @@ def convert(raw: RawImage, tuning: Tuning, target: str, gains: Sequence[float]) 
     if raw.as_shot_neutral is not None:
         r, g, b = raw.as_shot_neutral
         camera, _ = tuning.invert((r / g, b / g))
-    image = statistics.render(statistics.grid(raw, *GRIDS[target]), tuning, statistics.RENDERED_KELVIN)
+    grid = resize.area(statistics.stack(raw), *GRIDS[target])
+    image = statistics.render(grid, tuning, statistics.RENDERED_KELVIN)
     return Example(image, temperature, lux, camera)
 
 
@@ -68,7 +69,7 @@ def colour_test(raw: RawImage, tuning: Tuning, target: str, gains: Sequence[floa
     """The grid as the labelled gains render it, with the tuning's tone curve: for people to look at."""
     red, blue = gains
     temperature, _ = tuning.invert((1.0 / red, 1.0 / blue))
-    grid = statistics.grid(raw, *GRIDS[target])
+    grid = resize.area(statistics.stack(raw), *GRIDS[target])
     return apply_gamma(statistics.render(grid, tuning, temperature, (red, 1.0, blue)), tuning)
 
 

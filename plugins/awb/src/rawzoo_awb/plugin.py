@@ -8,9 +8,10 @@ _PAPER = "Raspberry Pi: neural network AWB, https://github.com/raspberrypi/awb_n
 
 def _verified(mired: str, images: int) -> str:
     return (
-        "With the published weights: outputs within 0.05 K of the reference's, statistics and rendering bit by bit, "
-        f"shading and search to rounding, and its figure of {mired} mired on {images} of the images it was trained on. "
-        "Not compared: what a Raspberry Pi's own pipeline makes of the same scene."
+        "With the published weights: outputs within 0.05 K of the reference's, statistics and rendering bit by bit "
+        "(the grid of a large picture within 1 of 65535), shading and search to rounding, and its figure of "
+        f"{mired} mired on {images} of the images it was trained on. Not compared: what a Raspberry Pi's own pipeline "
+        "makes of the same scene."
     )
 
 

@@ -23,9 +23,9 @@ def area(image: npt.NDArray[np.uint16], height: int, width: int) -> npt.NDArray[
     if rows < height or columns < width:
         return to_uint16(_linear(image, height, width, enlarged_area=True))
     if rows % height == 0 and columns % width == 0:
-        return whole_cells(np.moveaxis(image, -1, 0), height, width)
-    sums = area_sums(np.swapaxes(image, 0, 1), width)
-    return to_uint16(area_sums(np.swapaxes(sums, 0, 1), height))
+        return _whole_cells(np.moveaxis(image, -1, 0), height, width)
+    sums = _area_sums(np.swapaxes(image, 0, 1), width)
+    return to_uint16(_area_sums(np.swapaxes(sums, 0, 1), height))
 
 
 def linear(image: Array, height: int, width: int) -> Array:
@@ -35,26 +35,20 @@ def linear(image: Array, height: int, width: int) -> Array:
     return _linear(image, height, width, enlarged_area=False)
 
 
-def area_sums(x: Array, count: int, work: Float32 | None = None) -> Float32:
+def _area_sums(x: Array, count: int) -> Float32:
     """Means of ``count`` equal cells along axis 0, fractions of samples included; float32, not rounded.
 
     OpenCV adds in float32 from first to last. So does this, if there is a second axis: the sums run along rows of
     memory, in which NumPy keeps the order.
-
-    Args:
-        work: memory of the shape of ``x`` to use.
     """
-    work = np.empty(x.shape, np.float32) if work is None else work
     cells = _cells(len(x), count)
-    # Eight columns at a time: where ``x`` is transposed memory, its lines stay in the nearest cache.
-    for i in range(0, x.shape[1], 8):
-        work[:, i : i + 8] = x[:, i : i + 8]
-    first, tails = (work[at] * _column(weights, x) for at, weights in (cells[:2], cells[2:4]))
-    work *= np.float32(cells.weight)
-    work[cells.first] = first
+    x = x.astype(np.float32, order="C")
+    first, tails = (x[at] * _column(weights, x) for at, weights in (cells[:2], cells[2:4]))
+    x *= np.float32(cells.weight)
+    x[cells.first] = first
     out = np.empty((count, *x.shape[1:]), np.float32)
     for i, (start, stop) in enumerate(zip(cells.first, cells.tail, strict=True)):
-        np.add.reduce(work[start:stop], axis=0, out=out[i])
+        np.add.reduce(x[start:stop], axis=0, out=out[i])
     out += tails
     return out
 
@@ -71,7 +65,7 @@ class _Cells(NamedTuple):
 
 @lru_cache(maxsize=32)
 def _cells(length: int, count: int) -> _Cells:
-    scale = length / count
+    scale = _scale(length, count)
     first, first_weight, tail, tail_weight = [], [], [], []
     for i in range(count):
         low, high = i * scale, i * scale + scale
@@ -93,7 +87,7 @@ def _cells(length: int, count: int) -> _Cells:
     )
 
 
-def whole_cells(planes: Array, height: int, width: int) -> npt.NDArray[np.uint16]:
+def _whole_cells(planes: Array, height: int, width: int) -> npt.NDArray[np.uint16]:
     """Means of cells of a whole number of samples: ``[C, H, W]`` of 16-bit values to ``[height, width, C]``.
 
     Sums of four samples are exact, the rest is float32, in reading order. Cells of 2x2 round halves up, others to even.
@@ -117,6 +111,11 @@ def whole_cells(planes: Array, height: int, width: int) -> npt.NDArray[np.uint16
     return to_uint16(means).reshape(height, width, channels)
 
 
+def _scale(length: int, count: int) -> float:
+    """Samples from one output sample to the next, with OpenCV's rounding, which decides where a position is whole."""
+    return 1.0 / (count / length)
+
+
 def _linear(image: Array, height: int, width: int, *, enlarged_area: bool) -> Array:
     dtype = np.float64 if image.dtype == np.float64 else np.float32
     x: Array = image.astype(dtype)
@@ -131,11 +130,11 @@ def _linear(image: Array, height: int, width: int, *, enlarged_area: bool) -> Ar
 
 def _positions(length: int, count: int, enlarged_area: bool) -> tuple[npt.NDArray[np.intp], Float32]:
     """Sample before each output position, and the weight of the one after it."""
-    scale = length / count
+    scale = _scale(length, count)
     i = np.arange(count)
     if enlarged_area:
         at = np.floor(i * scale)
-        weight = ((i + 1) - (at + 1) * (1 / scale)).astype(np.float32)
+        weight = ((i + 1) - (at + 1) * (count / length)).astype(np.float32)
         weight = np.where(weight <= 0, np.float32(0), weight - np.floor(weight))
     else:
         position = (i + 0.5) * scale - 0.5

@@ -163,10 +163,9 @@ class Denoiser(nn.Module):
         difference = self._body(torch.cat([root, stabilised, directed[:, _ADDED]], dim=1), x, self.noise(level))
         return functional.pixel_shuffle(skip + difference, 2)
 
-    @staticmethod
-    def encode(target: Tensor) -> Tensor:
+    def encode(self, rgb: Tensor) -> Tensor:
         """:func:`encode`, for training."""
-        return encode(target)
+        return encode(rgb)
 
     def _body(self, inputs: Tensor, x: Tensor, features: Tensor) -> Tensor:
         y: Tensor = self.encoder[0](self.intro(inputs), features)

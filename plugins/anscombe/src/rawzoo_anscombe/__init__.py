@@ -1,0 +1,1 @@
+"""Dirty Pixels for rawzoo: an Anscombe denoising network and MobileNet, trained as one."""

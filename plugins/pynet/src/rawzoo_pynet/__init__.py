@@ -1,0 +1,1 @@
+"""PyNET, a learned camera ISP, as a plugin of rawzoo."""
