@@ -122,16 +122,20 @@ def cost(card: ModelCard) -> tuple[int, str]:
     if card.task == "white-balance":
         grid = torch.rand(1, 3, *card.config["grid"])
         return parameters, f"{_macs(lambda: module(grid, lux=torch.ones(1))):,} a picture"
-    if card.input not in _PLANES or card.task == "quality":
+    if card.task == "quality" or (card.input not in _PLANES and card.task != "demosaic"):
         return parameters, _of_job(card, module)
-    planes, pixels = _PLANES[card.input]
+    # A network of the task demosaic takes a packed mosaic or a demosaiced picture, whatever its units are.
+    planes, pixels = _PLANES.get(card.input, _PLANES["packed" if card.scale == 2 else "srgb"])
     edge = math.lcm(card.period, 32)
-    known = {"cfa": "RGGB", "noise": torch.zeros(1, 4, 2)}
+    # Shapes are all that counts, so nothing is computed.
+    module.to("meta")
+    known = {
+        "cfa": "RGGB",
+        "noise": torch.empty(1, 4, 2, device="meta"),
+        "cond": torch.empty(1, card.config.get("cond_input", 1), device="meta"),
+    }
     conditions = {name: known[name] for name in card.conditioning}
-    # Shapes are all that counts, so nothing is computed where the network lets us.
-    device = "cpu" if conditions else "meta"
-    module.to(device)
-    x = torch.zeros(1, planes, edge, edge, device=device)
+    x = torch.empty(1, planes, edge, edge, device="meta")
     each = round(_macs(lambda: module(x, **conditions)) / (edge * edge * pixels))
     return parameters, f"{each:,} a {'picture' if registry.task(card.task).source == 'picture' else 'sensor'} pixel"
 

@@ -7,13 +7,16 @@ import colour
 import numpy as np
 import pytest
 import rawpy
+import torch
 
 import rawzoo
 from rawzoo import ops, pipeline
-from rawzoo.errors import UsageError
+from rawzoo.errors import PluginError, UsageError
+from rawzoo.inference.predictor import Predictor
 from rawzoo.picture import upright
 from rawzoo.raw import color
 from rawzoo.raw.image import Box, ColorMatrix, RawImage
+from rawzoo.zoo import registry
 
 MATRIX = ((0.6941, -0.1164, -0.0857), (-0.3825, 1.1597, 0.2497), (-0.0416, 0.1540, 0.6039))
 
@@ -129,6 +132,49 @@ def test_a_model_through_the_predictor_equals_the_fused_pass() -> None:
         tiled = rawzoo.develop(raw, rawzoo.load(name, tile=48))
         assert fused.shape == (116, 87, 3)
         assert np.abs(fused.astype(int) - tiled).max() <= 1
+
+
+def adapter(predictor: Predictor, raw: RawImage, *, progress: object = None) -> torch.Tensor:
+    """Camera RGB, not balanced, as an adapter of the task demosaic gives it; of one row less for a wrong one."""
+    rgb = torch.from_numpy(ops.white_balance(raw.mosaic, raw.cfa, raw.black_level, raw.white_level, (1.0, 1.0, 1.0)))
+    rgb = ops.demosaic(rgb, raw.cfa, "bilinear")
+    return rgb[:, 1:] if raw.source == "wrong" else rgb
+
+
+def test_a_model_with_an_adapter_is_balanced_afterwards() -> None:
+    card = replace(
+        registry.card("bilinear"),
+        architecture="tests:none",
+        adapter="test_pipeline:adapter",
+        input="network",
+        output="network",
+    )
+    predictor = Predictor(card, torch.nn.Identity())
+    raw = bayer(np.random.default_rng(0).integers(500, 5000, (96, 128)).astype(np.uint16))  # nothing saturates
+    for options, atol in (({"space": "camera", "dtype": "float32"}, 1e-5), ({"dtype": "uint16"}, 2)):
+        found, expected = (rawzoo.develop(raw, model, **options).astype(float) for model in (predictor, "bilinear"))
+        np.testing.assert_allclose(found, expected, atol=atol)
+    white = rawzoo.develop(bayer(np.full((96, 128), 16383, np.uint16)), predictor)
+    assert np.all(white == 255)
+    with pytest.raises(PluginError, match=r"gave \[3, 95, 128\] for a mosaic of 96 x 128"):
+        rawzoo.develop(replace(raw, source="wrong"), predictor)
+
+
+def test_the_noise_profile_reaches_the_model_balanced() -> None:
+    class Noise(torch.nn.Module):
+        def forward(self, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+            seen.append(noise)
+            return x.expand(-1, 3, -1, -1)
+
+    seen: list[torch.Tensor] = []
+    card = replace(registry.card("bilinear"), architecture="tests:none", conditioning=("noise",))
+    predictor = Predictor(card, Noise())
+    raw = bayer(as_shot_neutral=(0.5, 1.0, 0.25), noise_profile=((1e-3, 1e-5),))
+    rawzoo.develop(raw, predictor)
+    expected = torch.tensor([[[2e-3, 4e-5], [1e-3, 1e-5], [1e-3, 1e-5], [4e-3, 16e-5]]])
+    torch.testing.assert_close(seen[0], expected)
+    with pytest.raises(UsageError, match="how noisy"):
+        rawzoo.develop(replace(raw, noise_profile=None), predictor)
 
 
 def test_strips_of_the_source_carry_the_right_phase() -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from rawzoo.errors import RawzooError, UsageError
 from rawzoo.inference.predictor import Predictor
+from rawzoo.inference.statistics import PictureMean
 from rawzoo.inference.tiling import extend
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.zoo.card import ModelCard
@@ -411,6 +412,49 @@ def test_module_under_autocast_keeps_its_weights_and_gets_its_input_in_float32()
         net = Mixed(3, 3, 1)
         net.expected = dtype
         Predictor(card(dtypes=("bfloat16", "float16", "float32")), net, dtype=dtype)(torch.rand(3, 8, 8))
+
+
+class Levelled(nn.Module):
+    """Each pixel less the picture's mean, less the mean of the squares of that, and a 3x3 convolution."""
+
+    reach = 1
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = PictureMean(), PictureMean()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        x = x - self.first(x)
+        return self.conv(x - self.second(x * x))
+
+
+GLOBAL = {"halo": None, "border": "model"}
+
+
+@pytest.mark.parametrize(("tile", "period"), [(8, 1), (13, 1), (16, 4)])
+def test_tiles_agree_on_the_means_of_the_picture(tile, period):
+    torch.manual_seed(0)
+    net = Levelled()
+    x = torch.rand(3, 44, 60) * torch.linspace(0, 3, 60)
+    steps = []
+    whole = Predictor(card(**GLOBAL, period=period), net)(x)
+    tiled = Predictor(card(**GLOBAL, period=period), net, tile=tile)(x, progress=steps.append)
+    # Two means, one after the other: two passes make both exact.
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
+    assert steps == sorted(steps)
+    assert steps[-1] == pytest.approx(1)
+    assert net.first.given is None
+    assert net.first.measuring is None
+
+
+def test_means_are_of_the_cores_of_tiles():
+    """The halo is in several tiles, but counts once."""
+    net = Levelled()
+    net.reach = 6
+    x = torch.rand(3, 40, 40) + torch.linspace(0, 3, 40)
+    whole, tiled = (Predictor(card(**GLOBAL), net, tile=tile)(x) for tile in (None, 10))
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
 
 
 def test_progress_ends_at_one():

@@ -22,7 +22,7 @@ BUILT_IN = ["bilinear", "gbtf", "hamilton-adams", "malvar", "markesteijn", "mark
 def test_built_in_models_come_through_the_hooks(install):
     assert names() == BUILT_IN
     assert registry.runtimes() == ["torch"]
-    tasks = ["classify", "demosaic", "isp", "quality", "super-resolution", "white-balance"]
+    tasks = ["classify", "demosaic", "isp", "quality", "restore", "super-resolution", "white-balance"]
     assert [task.name for task in registry.tasks()] == tasks
     by_hook = {hook for plugin in get_manager().plugins for hook in plugin.hooks}
     assert by_hook == {"rawzoo_register_models", "rawzoo_register_tasks", "rawzoo_register_runtimes"}

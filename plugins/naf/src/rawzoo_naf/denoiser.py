@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -152,8 +153,8 @@ class Denoiser(nn.Module):
         return decode(self.encoded(x, noise))
 
     def encoded(self, x: Tensor, noise: Tensor) -> Tensor:
-        """:func:`encode` of what :meth:`forward` gives: the domain to train in."""
-        with torch.autocast(x.device.type, enabled=False):
+        """:func:`encode` of what :meth:`forward` gives: the domain that training compares in."""
+        with _full_precision(x.device.type):
             root = encode(x)
             directed = _directed(root)
             stabilised, level = _stabilised(x, noise)
@@ -178,6 +179,10 @@ class Denoiser(nn.Module):
             y = self.decoder[level](functional.pixel_shuffle(self.up[level](y), 2) + skips[level], features)
         difference: Tensor = self.outro(y)
         return difference
+
+
+def _full_precision(device: str) -> AbstractContextManager[None]:
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 # Of gbtf's picture as 12 planes (colour, then site of the cell): those that are not samples of the mosaic themselves.

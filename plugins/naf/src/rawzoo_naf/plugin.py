@@ -93,6 +93,7 @@ PUBLISHED = (
             "decoder": [2, 2, 2, 2, 2],
             "gamma": 2.2,
         },
+        scale=Fraction(2),
         summary="The Restorer repository's denoiser (Cond_NAF), for packed linear Rec. 2020 mosaics, conditioned on "
         "ISO; in cross-faded tiles of 256 pixels.",
         input="network",
