@@ -248,9 +248,14 @@ template <bool encoded, bool streamed>
 void interleave_row(const float* even, const float* odd, int64_t n, float* out) {
   const auto decoded = [](float v) { return encoded ? decode_sqrt(v) : v; };
 #if defined(RAWZOO_LANES)
+  // A pointer of its own: GCC 12 with sanitizers miscompiles an index into a conditional expression.
+  const auto sample = [=](int64_t k) {
+    const float* const row = k % 2 ? odd : even;
+    return decoded(row[k / 2]);
+  };
   int64_t i = 0;
   if (streamed)
-    for (; i < n && reinterpret_cast<uintptr_t>(out + i) % 64; ++i) out[i] = decoded((i % 2 ? odd : even)[i / 2]);
+    for (; i < n && reinterpret_cast<uintptr_t>(out + i) % 64; ++i) out[i] = sample(i);
   const float* const first = i % 2 ? odd + i / 2 : even + i / 2;
   const float* const second = i % 2 ? even + i / 2 + 1 : odd + i / 2;
   const int64_t begin = i;
@@ -269,7 +274,7 @@ void interleave_row(const float* even, const float* odd, int64_t n, float* out) 
       b.store(out + i + Lanes::n);
     }
   }
-  for (; i < n; ++i) out[i] = decoded((i % 2 ? odd : even)[i / 2]);
+  for (; i < n; ++i) out[i] = sample(i);
 #else
   RAWZOO_INDEPENDENT
   for (int64_t k = 0; k < n / 2; ++k) {

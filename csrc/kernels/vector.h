@@ -3,8 +3,8 @@
 
 #if defined(__clang__)
 #define RAWZOO_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define RAWZOO_INDEPENDENT _Pragma("GCC ivdep")
+#elif defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define RAWZOO_INDEPENDENT _Pragma("GCC ivdep")  // which GCC says it ignores where it instruments the loop
 #else
 #define RAWZOO_INDEPENDENT
 #endif
