@@ -366,11 +366,13 @@ def _check_job(predictor: Predictor, others: list[Predictor]) -> None:
 def _values(card: ModelCard, found: Result, source: RawImage | Picture) -> Tensor:
     """The numbers of a result, after a look at whether they are what the task promises."""
     if isinstance(found, Picture):
-        height, width = isp.size(card, source.height, source.width)
+        height, width = source.height, source.width
+        if card.task == "isp":
+            height, width = isp.size(card, height, width)
         _require(
             found.pixels.shape == (height, width, 3) and found.pixels.dtype == np.float32,
             f"{card.name}: it makes {found.pixels.dtype} {list(found.pixels.shape)} of a mosaic of {source.height} x "
-            f"{source.width}; the card's scale {card.scale} promises {height} x {width}.",
+            f"{source.width}; its task and the card's scale {card.scale} promise {height} x {width}.",
         )
         return torch.from_numpy(found.pixels)
     if isinstance(found, Classification):

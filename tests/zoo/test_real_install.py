@@ -105,6 +105,7 @@ def test_the_wheels_in_a_fresh_environment(environment):
         "awb-pisp",
         "awb-vc4",
         "bilinear",
+        "cond-naf",
         "deeper-mobilenet-v1",
         "dirty-pixels",
         "dirty-pixels-isp",
@@ -126,6 +127,8 @@ def test_the_wheels_in_a_fresh_environment(environment):
         "naf-base",
         "naf-small",
         "naf-tiny",
+        "nafnet-deblur",
+        "nafnet-denoise",
         "packed-bilinear",
         "pynet-tf-0",
         "pynet-tf-1",
@@ -140,6 +143,7 @@ def test_the_wheels_in_a_fresh_environment(environment):
         "pynet-torch-4",
         "pynet-torch-5",
         "rcd",
+        "treenet",
     ]
     assert cards["packed-bilinear"]["plugin"]["distribution"] == "rawzoo-plugin-template"
     assert [line.split(" left out")[0] for line in models.stderr.splitlines()] == [
