@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rawzoo import pipeline
+from rawzoo.errors import WeightsError
 from rawzoo.output import write_picture
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw import color, noise
@@ -23,6 +24,7 @@ from rawzoo.scene import render_scene
 from rawzoo.sheet import Column, comparison_sheet
 from rawzoo.tasks.demosaic import accepts
 from rawzoo.zoo import registry
+from rawzoo.zoo.weights import imported_weights
 
 _CFA = "RGGB"
 _BLACK, _WHITE = 512, 16383  # 14 bit
@@ -97,7 +99,7 @@ def run(folder: Path, say: Callable[[str], object] = lambda _: None) -> Path:
     """Render, photograph, develop, compare.
 
     Writes ``rawzoo-demo.dng``, ``truth.png``, one PNG for each developer and ``comparison.png``. A model that fails is
-    left out with a logged warning.
+    left out with a logged warning; one whose weights users have to import, with a word at the end.
 
     Args:
         folder: made if it is not there.
@@ -119,11 +121,18 @@ def run(folder: Path, say: Callable[[str], object] = lambda _: None) -> Path:
     say(f"{dng}: {raw.width} x {raw.height}, {raw.cfa}, 14 bit, ISO 800")
 
     developed: list[tuple[float, Column]] = []
+    waiting = []
     for card in registry.models(task="demosaic"):
         if not accepts(card, _CFA):
             continue
         try:
             picture, seconds = _timed(raw, card.name)
+        except WeightsError as error:
+            if card.weights or imported_weights(card.name):
+                _log.warning("model %s left out: %s", card.name, error)
+            else:
+                waiting.append(card.name)
+            continue
         except Exception as error:  # noqa: BLE001 - a plugin's model may fail in any way; the others are still shown
             _log.warning("model %s left out: %s", card.name, error)
             continue
@@ -134,6 +143,8 @@ def run(folder: Path, say: Callable[[str], object] = lambda _: None) -> Path:
         write_picture(path, picture)
         developed.append((quality, Column(card.name, picture, note)))
         say(f"{path}: {note}")
+    if waiting:
+        say(f"left out, without weights here: {', '.join(waiting)}; `rawzoo show NAME` says where to get them")
 
     # Worst to best: the last one is shown whole.
     columns = [column for _, column in sorted(developed, key=lambda entry: entry[0])]

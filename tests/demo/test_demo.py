@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import rawzoo
 from rawzoo import demo, pipeline
+from rawzoo.errors import WeightsError
 from rawzoo.scene import render_scene
 from rawzoo.zoo import registry
 from rawzoo.zoo.card import ModelCard
@@ -141,3 +142,16 @@ def test_output_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     result = CliRunner().invoke(app, ["demo", "--output", str(tmp_path / "file")])
     assert isinstance(result.exception, UsageError)
+
+
+def test_a_model_without_weights_is_named_in_one_line(monkeypatch, tmp_path, caplog):
+    def prepare(name):
+        raise WeightsError("no weights here")
+
+    monkeypatch.setenv("RAWZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(demo.pipeline, "prepare", prepare)
+    monkeypatch.setattr(demo, "comparison_sheet", lambda *args, **kwargs: np.zeros((1, 1, 3), np.uint8))
+    lines = []
+    demo.run(tmp_path / "demo", lines.append)
+    assert [line for line in lines if line.startswith("left out, without weights here: bilinear, ")]
+    assert not caplog.records
