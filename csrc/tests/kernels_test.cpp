@@ -316,11 +316,14 @@ void test_mosaic_ops() {
                                cpu::downscale_mosaic(run, mosaic.in(), period, channels.data(), factor, out);
                              });
           const int64_t planes = 2 * (period == 2 ? 4 : 3), rows = std::min<int64_t>(height, 5);
-          run_everywhere(label("bin_stats", height, width, gap),
-                         {DType::f32, planes, rows, std::min<int64_t>(width, 4)},
-                         [&](const Execution& run, const Output& out) {
-                           cpu::bin_stats(run, mosaic.in(), period, levels, channels.data(), 0.0f, 0.9f, out);
-                         });
+          run_everywhere(
+              label("bin_stats", height, width, gap), {DType::f32, planes, rows, std::min<int64_t>(width, 4)},
+              [&](const Execution& run, const Output& out) {
+                Output means = out, numbers = out;
+                means.count = numbers.count = planes / 2;
+                numbers.data = static_cast<float*>(out.data) + planes / 2 * out.plane_stride;
+                cpu::bin_stats(run, mosaic.in(), period, levels, channels.data(), 0.0f, 0.9f, means, numbers);
+              });
         }
 }
 
