@@ -67,7 +67,7 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
   const bool direct = period == 2 && planes.type != DType::bf16;
   const bool streamed = bytes_of(planes) >= kStreamed;
   parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
-    alignas(64) float line[kPiece], phase[6][kPiece / 2];
+    alignas(64) float line[kPiece], phase[6][kPiece / 2], linear[kPiece / 6];
     for (int64_t begin, end; strips.next(begin, end);)
       for (int64_t y = begin; y < end; ++y) {
         const RowLevels& row = tile[y % period];
@@ -88,8 +88,8 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
           } else {
             kernels.balance(samples, mosaic.type, n, row.black, row.scale, kUnbounded, line);
             for (int i = 0; i < period; ++i) {
-              kernels.every(line, period, i, count, phase[i]);
-              if (noise) kernels.anscombe(phase[i], count, noise[cell + i], false, phase[i]);
+              kernels.every(line, period, i, count, noise ? linear : phase[i]);
+              if (noise) kernels.anscombe(linear, count, noise[cell + i], false, phase[i]);
             }
           }
           for (int i = 0; i < period; ++i) kernels.store(phase[i], planes.type, count, out[i].at(x / period));

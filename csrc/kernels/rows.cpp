@@ -153,6 +153,8 @@ RAWZOO_INLINE void put(float v, float* to) { *to = v; }
 RAWZOO_INLINE void put(float v, uint16_t* to) { *to = to_half(v); }
 
 #if defined(RAWZOO_LANES)
+constexpr int64_t kTwice = 2 * Lanes::n;
+
 RAWZOO_INLINE Lanes anscombe_square(Lanes x, Lanes offset, Lanes inverse, Lanes shift) {
   return ((x - offset) * inverse + shift).at_least(Lanes::of(0.0f));
 }
@@ -250,17 +252,22 @@ void pack(const void* in, DType type, int64_t width, const PairLevels& levels, b
   any(in, width, levels, streamed, even, odd);
 }
 
+// Floats before the next cache line, and at most n.
+RAWZOO_INLINE int64_t floats_before_line(const float* p, int64_t n) {
+  const auto count = static_cast<int64_t>((64 - reinterpret_cast<uintptr_t>(p) % 64) % 64 / 4);
+  return count < n ? count : n;
+}
+
 template <bool encoded, bool streamed>
 void interleave_row(const float* even, const float* odd, int64_t n, float* out) {
   const auto decoded = [](float v) { return encoded ? decode_sqrt(v) : v; };
 #if defined(RAWZOO_LANES)
-  int64_t i = 0;
-  if (streamed)
-    for (; i < n && reinterpret_cast<uintptr_t>(out + i) % 64; ++i) out[i] = decoded((i % 2 ? odd : even)[i / 2]);
-  const float* const first = i % 2 ? odd + i / 2 : even + i / 2;
-  const float* const second = i % 2 ? even + i / 2 + 1 : odd + i / 2;
-  const int64_t begin = i;
-  for (; i + 2 * Lanes::n <= n; i += 2 * Lanes::n) {
+  const auto single = [&](int64_t i) { out[i] = decoded(i % 2 ? odd[i / 2] : even[i / 2]); };
+  const int64_t begin = streamed ? floats_before_line(out, n) : 0, end = begin + (n - begin) / kTwice * kTwice;
+  for (int64_t i = 0; i < begin; ++i) single(i);
+  const float* const first = begin % 2 ? odd + begin / 2 : even + begin / 2;
+  const float* const second = begin % 2 ? even + begin / 2 + 1 : odd + begin / 2;
+  for (int64_t i = begin; i < end; i += kTwice) {
     Lanes a = Lanes::load(first + (i - begin) / 2), b = Lanes::load(second + (i - begin) / 2);
     if (encoded) {
       a = a * (a.magnitude() + Lanes::of(2 * kPedestalRoot));
@@ -275,14 +282,15 @@ void interleave_row(const float* even, const float* odd, int64_t n, float* out) 
       b.store(out + i + Lanes::n);
     }
   }
-  for (; i < n; ++i) out[i] = decoded((i % 2 ? odd : even)[i / 2]);
+  for (int64_t i = end; i < n; ++i) single(i);
 #else
+  const int64_t pairs = n / 2;
   RAWZOO_INDEPENDENT
-  for (int64_t k = 0; k < n / 2; ++k) {
+  for (int64_t k = 0; k < pairs; ++k) {
     out[2 * k] = decoded(even[k]);
     out[2 * k + 1] = decoded(odd[k]);
   }
-  if (n % 2) out[n - 1] = decoded(even[n / 2]);
+  if (n % 2) out[n - 1] = decoded(even[pairs]);
 #endif
 }
 
@@ -594,7 +602,7 @@ void tone_f32(const float* const* rgb, int64_t n, const float* matrix, float* ou
 template <bool streamed, class Function>
 int64_t map_lanes(const float* x, int64_t n, float* y, const Function& f) {
   int64_t i = 0;
-  for (; i + 2 * Lanes::n <= n; i += 2 * Lanes::n) {
+  for (; i + kTwice <= n; i += kTwice) {
     Lanes a = Lanes::load(x + i), b = Lanes::load(x + i + Lanes::n);
     f(&a, &b);
     if (streamed) {
@@ -612,11 +620,9 @@ int64_t map_lanes(const float* x, int64_t n, float* y, const Function& f) {
 void anscombe_row(const float* x, int64_t n, const Noise& noise, bool streamed, float* y) {
   const float offset = noise.offset, scale = 1.0f / noise.gain, ratio = noise.sigma / noise.gain;
   const float shift = 0.375f + ratio * ratio;
-  int64_t begin = 0;
-  static_cast<void>(streamed);
+  int64_t begin = streamed ? floats_before_line(y, n) : 0;
+  for (int64_t i = 0; i < begin; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
 #if defined(RAWZOO_LANES)
-  for (; streamed && begin < n && reinterpret_cast<uintptr_t>(y + begin) % 64; ++begin)
-    y[begin] = anscombe_value(x[begin], offset, scale, shift);
   const auto map = [&](auto& root) {
     const auto f = [&](Lanes* a, Lanes* b) {
       const Lanes offsets = Lanes::of(offset), scales = Lanes::of(scale), shifts = Lanes::of(shift);
@@ -653,10 +659,9 @@ RAWZOO_INLINE Lanes constant(float value, Lanes) { return Lanes::of(value); }
 
 template <class Function>
 void inverse_anscombe_any(const float* y, int64_t n, bool streamed, float* x, const Function& f) {
-  int64_t begin = 0;
-  static_cast<void>(streamed);
+  int64_t begin = streamed ? floats_before_line(x, n) : 0;
+  for (int64_t i = 0; i < begin; ++i) x[i] = f(y[i]);
 #if defined(RAWZOO_LANES)
-  for (; streamed && begin < n && reinterpret_cast<uintptr_t>(x + begin) % 64; ++begin) x[begin] = f(y[begin]);
   const auto both = [&](Lanes* a, Lanes* b) {
     *a = f(*a);
     *b = f(*b);

@@ -81,7 +81,9 @@ struct Rows {
 
   MarkesteijnBlock markesteijn;
 
+  // x and y apart.
   void (*anscombe)(const float* x, int64_t n, const Noise& noise, bool streamed, float* y);
+  // Also in place.
   void (*inverse_anscombe)(const float* y, int64_t n, const Noise& noise, Inverse inverse, bool streamed, float* x);
   void (*anscombe_map)(const float* x, int64_t n, const float* gain, const float* sigma, const float* offset, float* y);
   void (*inverse_anscombe_map)(const float* y, int64_t n, const float* gain, const float* sigma, const float* offset,
