@@ -391,12 +391,13 @@ void bin_stats(const py::object& mosaic_, int period, const Floats& black, const
   out.require_shape({2, period == 2 ? 4 : 3, -1, -1});
   if (out.shape[2] > mosaic.shape[0] || out.shape[3] > mosaic.shape[1])
     throw py::value_error("the grid must not be finer than the mosaic.");
-  if (out.strides[0] != out.shape[1] * out.strides[1]) throw py::value_error("out must be contiguous.");
   out.require_adjacent();
   const auto from = planes<Input>(mosaic);
-  const Output to{out.data, out.type, 2 * out.shape[1], out.shape[2], out.shape[3], out.strides[1], out.strides[2]};
+  const Output means{out.data, out.type, out.shape[1], out.shape[2], out.shape[3], out.strides[1], out.strides[2]};
+  Output numbers = means;
+  numbers.data = static_cast<float*>(out.data) + out.strides[0];
   launch(mosaic, out, how, [&](const Execution& run) {
-    backend::bin_stats(run, from, period, levels, channel_of.data(), low, high, to);
+    backend::bin_stats(run, from, period, levels, channel_of.data(), low, high, means, numbers);
   });
 }
 

@@ -338,12 +338,12 @@ CellChannels cell_channels(const int* channel_of, int period) {
 // at the precision of the result.
 constexpr int kStatsThreads = 128;
 __global__ void stats_kernel(Input mosaic, int period, Levels levels, CellChannels channels, float low, float high,
-                             Output stats) {
+                             Output means, Output numbers) {
   const int64_t i = blockIdx.y, j = blockIdx.x;
   const int channel = static_cast<int>(blockIdx.z);
-  const int64_t top = grid_start(i, stats.height, mosaic.height),
-                bottom = grid_start(i + 1, stats.height, mosaic.height);
-  const int64_t left = grid_start(j, stats.width, mosaic.width), right = grid_start(j + 1, stats.width, mosaic.width);
+  const int64_t top = grid_start(i, means.height, mosaic.height),
+                bottom = grid_start(i + 1, means.height, mosaic.height);
+  const int64_t left = grid_start(j, means.width, mosaic.width), right = grid_start(j + 1, means.width, mosaic.width);
   double sum = 0.0, count = 0.0;
   for (int64_t y = top; y < bottom; ++y)
     for (int64_t x = left + threadIdx.x; x < right; x += kStatsThreads) {
@@ -365,8 +365,8 @@ __global__ void stats_kernel(Input mosaic, int period, Levels levels, CellChanne
     }
   }
   if (threadIdx.x) return;
-  store(stats, channel, i, j, static_cast<float>(counts[0] > 0 ? sums[0] / counts[0] : 0.0));
-  store(stats, stats.count / 2 + channel, i, j, static_cast<float>(counts[0]));
+  store(means, channel, i, j, static_cast<float>(counts[0] > 0 ? sums[0] / counts[0] : 0.0));
+  store(numbers, channel, i, j, static_cast<float>(counts[0]));
 }
 
 struct DownscalePixel {
@@ -654,13 +654,13 @@ void hot_pixels(const Execution& run, const Input& mosaic, const Pattern& patter
 }
 
 void bin_stats(const Execution& run, const Input& mosaic, int period, const Levels& levels, const int* channel_of,
-               float low, float high, const Output& stats) {
+               float low, float high, const Output& means, const Output& numbers) {
   const OnDevice on_device(run.device);
-  if (stats.height > 65535) throw std::runtime_error("CUDA: a grid has at most 65535 rows.");
-  const dim3 grid(static_cast<unsigned>(stats.width), static_cast<unsigned>(stats.height),
-                  static_cast<unsigned>(stats.count / 2));
+  if (means.height > 65535) throw std::runtime_error("CUDA: a grid has at most 65535 rows.");
+  const dim3 grid(static_cast<unsigned>(means.width), static_cast<unsigned>(means.height),
+                  static_cast<unsigned>(means.count));
   stats_kernel<<<grid, kStatsThreads, 0, static_cast<cudaStream_t>(run.stream)>>>(
-      mosaic, period, levels, cell_channels(channel_of, period), low, high, stats);
+      mosaic, period, levels, cell_channels(channel_of, period), low, high, means, numbers);
   check(cudaGetLastError());
 }
 

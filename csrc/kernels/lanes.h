@@ -8,7 +8,8 @@
 #if defined(__AVX2__) && defined(__F16C__)
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC 12's own header
+#pragma GCC diagnostic ignored "-Wuninitialized"  // in GCC 12's own header
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
 #if defined(__GNUC__) && !defined(__clang__)
@@ -58,7 +59,28 @@ struct Lanes {
   void stream(float* to) const { _mm512_stream_ps(to, v); }
   void store(uint16_t* to) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), half()); }
   void stream(uint16_t* to) const { _mm256_stream_si256(reinterpret_cast<__m256i*>(to), half()); }
+  Lanes operator/(Lanes b) const { return {_mm512_div_ps(v, b.v)}; }
   __m256i half() const { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+};
+
+// Square roots of 0 and of numbers from 2^-90 up, by multiplication, for half of many while the divider has the others:
+// Newton's steps from 14 bits, the last with the exact remainder, which gives the bits of division for every
+// significand. Where not exact(), some were too large for that.
+struct Roots {
+  __m512 largest = _mm512_setzero_ps();
+
+  Lanes operator()(Lanes x) {
+    const __m512 half = _mm512_set1_ps(0.5f), inverse = _mm512_rsqrt14_ps(x.v);
+    largest = _mm512_max_ps(x.v, largest);
+    __m512 root = _mm512_mul_ps(x.v, inverse), half_inverse = _mm512_mul_ps(inverse, half);
+    const __m512 error = _mm512_fnmadd_ps(root, half_inverse, half);
+    root = _mm512_fmadd_ps(root, error, root);
+    half_inverse = _mm512_fmadd_ps(half_inverse, error, half_inverse);
+    const __m512 rest = _mm512_fnmadd_ps(root, root, x.v);
+    const __mmask16 not_zero = _mm512_cmp_ps_mask(x.v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    return {_mm512_maskz_fmadd_ps(not_zero, rest, half_inverse, root)};
+  }
+  bool exact() const { return !_mm512_cmp_ps_mask(largest, _mm512_set1_ps(0x1p+110f), _CMP_GT_OQ); }
 };
 #else
 struct Lanes {
@@ -95,9 +117,19 @@ struct Lanes {
   void stream(float* to) const { _mm256_stream_ps(to, v); }
   void store(uint16_t* to) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), half()); }
   void stream(uint16_t* to) const { _mm_stream_si128(reinterpret_cast<__m128i*>(to), half()); }
+  Lanes operator/(Lanes b) const { return {_mm256_div_ps(v, b.v)}; }
   __m128i half() const { return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 };
+
+struct Roots {
+  Lanes operator()(Lanes x) { return x.root(); }
+  bool exact() const { return true; }
+};
 #endif
+
+struct Divider {
+  Lanes operator()(Lanes x) { return x.root(); }
+};
 
 }  // namespace
 }  // namespace rawzoo

@@ -108,9 +108,9 @@ void hot_pixels(const Execution& run, const Input& mosaic, const Pattern& patter
 }
 
 void bin_stats(const Execution& run, const Input& mosaic, int period, const Levels& levels, const int* channel_of,
-               float low, float high, const Output& stats) {
+               float low, float high, const Output& means, const Output& numbers) {
   const auto tile = tile_levels(levels, period);
-  const int64_t channels = stats.count / 2, grid_rows = stats.height, grid_columns = stats.width;
+  const int64_t channels = means.count, grid_rows = means.height, grid_columns = means.width;
   parallel(grid_rows, 1, run.threads, [&](Strips& strips) {
     const Floats line = floats(mosaic.width);
     const size_t runs = static_cast<size_t>(grid_columns * period * kLevelRun);
@@ -148,8 +148,8 @@ void bin_stats(const Execution& run, const Input& mosaic, int period, const Leve
       for (int64_t j = 0; j < grid_columns; ++j)
         for (int64_t c = 0; c < channels; ++c) {
           const double n = counts[j * channels + c];
-          static_cast<float*>(row_of(stats, c, i))[j] = static_cast<float>(n > 0 ? sums[j * channels + c] / n : 0.0);
-          static_cast<float*>(row_of(stats, channels + c, i))[j] = static_cast<float>(n);
+          static_cast<float*>(row_of(means, c, i))[j] = static_cast<float>(n > 0 ? sums[j * channels + c] / n : 0.0);
+          static_cast<float*>(row_of(numbers, c, i))[j] = static_cast<float>(n);
         }
     }
   });

@@ -24,9 +24,10 @@ namespace rawzoo {
   /* mosaic [H,W] u16|f32 -> the same dtype, outliers replaced */                                                      \
   void hot_pixels(const Execution&, const Input& mosaic, const Pattern&, const Noise&, float threshold,                \
                   const Output& repaired);                                                                             \
-  /* mosaic [H,W] u16|f32 -> [2 * channels, rows, columns] f32: means, then counts, of each cell of the grid */        \
+  /* mosaic [H,W] u16|f32 -> [channels, rows, columns] f32 each: of each cell of the grid the mean of the samples from \
+     low to high, and how many these are */                                                                            \
   void bin_stats(const Execution&, const Input& mosaic, int period, const Levels&, const int* channel_of, float low,   \
-                 float high, const Output& stats);                                                                     \
+                 float high, const Output& means, const Output& numbers);                                              \
   /* mosaic [H,W] u16|f32 -> the same dtype and pattern, [H/factor,W/factor] */                                        \
   void downscale_mosaic(const Execution&, const Input& mosaic, int period, const int* channel_of, int factor,          \
                         const Output& smaller);                                                                        \

@@ -9,7 +9,7 @@
 namespace rawzoo::cpu {
 namespace {
 
-constexpr int kPiece = 960;  // a multiple of both periods and of whole cache lines
+constexpr int kPiece = 960;  // a multiple of both periods
 
 // Calls work(begin, count) for pieces of 0..n.
 template <class Work>
@@ -19,23 +19,15 @@ void pieces(const Execution& run, int64_t n, const Work& work) {
   });
 }
 
-// Calls work(begin, count, noise, out) for pieces of equal noise; what it makes goes to `result`.
+// Calls work(begin, count, noise, streamed) for pieces of equal noise.
 template <class Work>
-void channel_pieces(const Execution& run, const Channels& channels, float* result, const Work& work) {
+void channel_pieces(const Execution& run, const Channels& channels, const Work& work) {
   const int64_t all = channels.count * channels.length;
-  const bool streamed = all * 4 >= kStreamed;
   pieces(run, all, [&](int64_t begin, int64_t count) {
-    alignas(64) float buffer[kPiece];
     for (const int64_t end = begin + count; begin < end;) {
       const int64_t channel = begin / channels.length;
-      int64_t n = std::min(end, (channel + 1) * channels.length) - begin;
-      if (streamed) {
-        n = std::min<int64_t>(n, kPiece);
-        work(begin, n, channels.noise[channel], buffer);
-        rows().stream(buffer, n, result + begin);
-      } else {
-        work(begin, n, channels.noise[channel], result + begin);
-      }
+      const int64_t n = std::min(end, (channel + 1) * channels.length) - begin;
+      work(begin, n, channels.noise[channel], all * 4 >= kStreamed);
       begin += n;
     }
     rows().settle();
@@ -49,16 +41,33 @@ struct Row {
   void* at(int64_t x) const { return data + x * size_of(type); }
 };
 
+// Of the two cells from `cell` on.
+PairLevels pair_levels(const Levels& levels, const Noise* noise, int cell) {
+  PairLevels pair{};
+  pair.transformed = noise;
+  for (int i = 0; i < 2; ++i) {
+    pair.black[i] = levels.black[cell + i];
+    pair.scale[i] = levels.scale[cell + i];
+    if (!noise) continue;
+    const float ratio = noise[cell + i].sigma / noise[cell + i].gain;
+    pair.offset[i] = noise[cell + i].offset;
+    pair.inverse[i] = 1.0f / noise[cell + i].gain;
+    pair.shift[i] = 0.375f + ratio * ratio;
+  }
+  return pair;
+}
+
 }  // namespace
 
 void pack(const Execution& run, const Input& mosaic, int period, const Levels& levels, const int* plane_of,
           const Noise* noise, const Output& planes) {
   const Rows& kernels = rows();
   const auto tile = tile_levels(levels, period);
+  const PairLevels pairs[2] = {pair_levels(levels, noise, 0), pair_levels(levels, noise, 2)};  // where the period is 2
   const bool direct = period == 2 && planes.type != DType::bf16;
   const bool streamed = bytes_of(planes) >= kStreamed;
   parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
-    alignas(64) float line[kPiece], phase[6][kPiece / 2];
+    alignas(64) float line[kPiece], phase[6][kPiece / 2], linear[kPiece / 6];
     for (int64_t begin, end; strips.next(begin, end);)
       for (int64_t y = begin; y < end; ++y) {
         const RowLevels& row = tile[y % period];
@@ -68,21 +77,19 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
         for (int i = 0; i < period; ++i)
           out[i] = {static_cast<char*>(row_of(planes, plane_of[cell + i], y / period)), planes.type};
         if (direct) {
-          kernels.pack(in, mosaic.type, mosaic.width, row.black, row.scale, noise ? noise + cell : nullptr, streamed,
-                       planes.type, out[0].data, out[1].data);
+          kernels.pack(in, mosaic.type, mosaic.width, pairs[y % 2], streamed, planes.type, out[0].data, out[1].data);
           continue;
         }
         for (int64_t x = 0; x < mosaic.width; x += kPiece) {
           const int64_t n = std::min<int64_t>(kPiece, mosaic.width - x), count = n / period;
           const char* samples = in + x * size_of(mosaic.type);
           if (period == 2) {
-            kernels.pack(samples, mosaic.type, n, row.black, row.scale, noise ? noise + cell : nullptr, false,
-                         DType::f32, phase[0], phase[1]);
+            kernels.pack(samples, mosaic.type, n, pairs[y % 2], false, DType::f32, phase[0], phase[1]);
           } else {
             kernels.balance(samples, mosaic.type, n, row.black, row.scale, kUnbounded, line);
             for (int i = 0; i < period; ++i) {
-              kernels.every(line, period, i, count, phase[i]);
-              if (noise) kernels.anscombe(phase[i], count, noise[cell + i], phase[i]);
+              kernels.every(line, period, i, count, noise ? linear : phase[i]);
+              if (noise) kernels.anscombe(linear, count, noise[cell + i], false, phase[i]);
             }
           }
           for (int i = 0; i < period; ++i) kernels.store(phase[i], planes.type, count, out[i].at(x / period));
@@ -110,7 +117,7 @@ void unpack(const Execution& run, const Input& planes, int period, const Levels&
           for (int i = 0; i < period; ++i) {
             const auto* in = static_cast<const char*>(row_of(planes, plane_of[cell + i], y / period));
             kernels.load(in + x / period * size_of(planes.type), planes.type, count, phase[i]);
-            if (noise) kernels.inverse_anscombe(phase[i], count, noise[cell + i], inverse, phase[i]);
+            if (noise) kernels.inverse_anscombe(phase[i], count, noise[cell + i], inverse, false, phase[i]);
           }
           if (period == 2) {
             kernels.merge(phase[0], phase[1], count, row.black, row.scale, line);
@@ -125,13 +132,14 @@ void unpack(const Execution& run, const Input& planes, int period, const Levels&
 }
 
 void anscombe(const Execution& run, const float* x, const Channels& channels, float* y) {
-  channel_pieces(run, channels, y,
-                 [&](int64_t i, int64_t n, const Noise& noise, float* out) { rows().anscombe(x + i, n, noise, out); });
+  channel_pieces(run, channels, [&](int64_t i, int64_t n, const Noise& noise, bool streamed) {
+    rows().anscombe(x + i, n, noise, streamed, y + i);
+  });
 }
 
 void inverse_anscombe(const Execution& run, const float* y, const Channels& channels, Inverse inverse, float* x) {
-  channel_pieces(run, channels, x, [&](int64_t i, int64_t n, const Noise& noise, float* out) {
-    rows().inverse_anscombe(y + i, n, noise, inverse, out);
+  channel_pieces(run, channels, [&](int64_t i, int64_t n, const Noise& noise, bool streamed) {
+    rows().inverse_anscombe(y + i, n, noise, inverse, streamed, x + i);
   });
 }
 

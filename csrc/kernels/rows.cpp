@@ -152,96 +152,110 @@ RAWZOO_INLINE uint16_t to_bfloat(float v) {
 RAWZOO_INLINE void put(float v, float* to) { *to = v; }
 RAWZOO_INLINE void put(float v, uint16_t* to) { *to = to_half(v); }
 
-// In one loop, so that all is computed while memory is waited for.
+#if defined(RAWZOO_LANES)
+constexpr int64_t kTwice = 2 * Lanes::n;
+
+RAWZOO_INLINE Lanes anscombe_square(Lanes x, Lanes offset, Lanes inverse, Lanes shift) {
+  return ((x - offset) * inverse + shift).at_least(Lanes::of(0.0f));
+}
+
+// In one loop, so that all is computed while memory is waited for. Returns how many pairs are done: all or none.
 template <bool transformed, bool streamed, class T, class Out>
-void pack_row(const T* in, int64_t width, const float* black, const float* scale, const Noise* noise, Out* even,
-              Out* odd) {
-  const float black0 = black[0], black1 = black[1], scale0 = scale[0], scale1 = scale[1];
-  float offset[2] = {}, inverse[2] = {}, shift[2] = {};
-  for (int i = 0; transformed && i < 2; ++i) {
-    offset[i] = noise[i].offset;
-    inverse[i] = 1.0f / noise[i].gain;
-    shift[i] = 0.375f + square(noise[i].sigma / noise[i].gain);
+int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, Out* odd) {
+  if (pairs < Lanes::n) return 0;
+  const Lanes black0 = Lanes::of(p.black[0]), black1 = Lanes::of(p.black[1]);
+  const Lanes scale0 = Lanes::of(p.scale[0]), scale1 = Lanes::of(p.scale[1]);
+  const Lanes offset0 = Lanes::of(p.offset[0]), offset1 = Lanes::of(p.offset[1]);
+  const Lanes inverse0 = Lanes::of(p.inverse[0]), inverse1 = Lanes::of(p.inverse[1]);
+  const Lanes shift0 = Lanes::of(p.shift[0]), shift1 = Lanes::of(p.shift[1]);
+  Lanes v0, v1;
+  const auto make = [&](int64_t k) {
+    Lanes::load_pairs(in + 2 * k, &v0, &v1);
+    v0 = (v0 - black0) * scale0;
+    v1 = (v1 - black1) * scale1;
+    if (!transformed) return;
+    v0 = Lanes::of(2.0f) * anscombe_square(v0, offset0, inverse0, shift0).root();
+    v1 = Lanes::of(2.0f) * anscombe_square(v1, offset1, inverse1, shift1).root();
+  };
+  // Of the pairs from k on, those from `first` to `last`. No vector reaches into a line that goes past the caches.
+  const auto some = [&](int64_t k, int64_t first, int64_t last) {
+    Out part0[Lanes::n], part1[Lanes::n];
+    make(k);
+    v0.store(part0);
+    v1.store(part1);
+    for (int64_t i = first; i < last; ++i) {
+      even[i] = part0[i - k];
+      odd[i] = part1[i - k];
+    }
+  };
+  // Only whole cache lines go past the caches.
+  constexpr int kLine = 64 / sizeof(Out) > Lanes::n ? 64 / sizeof(Out) : Lanes::n;
+  const auto in_line = [](const Out* out) { return reinterpret_cast<uintptr_t>(out) % 64; };
+  int64_t k = 0;
+  if (streamed && pairs >= 2 * kLine && in_line(even) == in_line(odd)) {
+    const auto head = static_cast<int64_t>((64 - in_line(even)) % 64 / sizeof(Out));
+    for (; k < head; k += Lanes::n) some(k, k, head - k < Lanes::n ? head : k + Lanes::n);
+    for (k = head; k + kLine <= pairs; k += kLine)
+      for (int64_t i = k; i < k + kLine; i += Lanes::n) {
+        make(i);
+        v0.stream(even + i);
+        v1.stream(odd + i);
+      }
   }
-  const float offset0 = offset[0], offset1 = offset[1], inverse0 = inverse[0], inverse1 = inverse[1];
-  const float shift0 = shift[0], shift1 = shift[1];
+  for (; k + Lanes::n <= pairs; k += Lanes::n) {
+    make(k);
+    v0.store(even + k);
+    v1.store(odd + k);
+  }
+  if (k < pairs) some(pairs - Lanes::n, k, pairs);
+  return pairs;
+}
+#endif
+
+template <bool transformed, bool streamed, class T, class Out>
+void pack_row(const void* samples, int64_t width, const PairLevels& p, void* even_out, void* odd_out) {
+  const auto* in = static_cast<const T*>(samples);
+  auto *even = static_cast<Out*>(even_out), *odd = static_cast<Out*>(odd_out);
   const int64_t pairs = width / 2;
-  const auto pair = [&](int64_t k) {
+  int64_t done = 0;
+#if defined(RAWZOO_LANES)
+  done = pack_lanes<transformed, streamed>(in, pairs, p, even, odd);
+#endif
+  const float black0 = p.black[0], black1 = p.black[1], scale0 = p.scale[0], scale1 = p.scale[1];
+  const float offset0 = p.offset[0], offset1 = p.offset[1], inverse0 = p.inverse[0], inverse1 = p.inverse[1];
+  const float shift0 = p.shift[0], shift1 = p.shift[1];
+  RAWZOO_INDEPENDENT
+  for (int64_t k = done; k < pairs; ++k) {
     float v0, v1;
     take_pair(in, k, &v0, &v1);
     v0 = (v0 - black0) * scale0;
     v1 = (v1 - black1) * scale1;
     put(transformed ? anscombe_value(v0, offset0, inverse0, shift0) : v0, even + k);
     put(transformed ? anscombe_value(v1, offset1, inverse1, shift1) : v1, odd + k);
-  };
-  int64_t k = 0;
-#if defined(RAWZOO_LANES)
-  const auto transform = [](Lanes v, float offset, float inverse, float shift) {
-    v = ((v - Lanes::of(offset)) * Lanes::of(inverse) + Lanes::of(shift)).at_least(Lanes::of(0.0f));
-    return Lanes::of(2.0f) * v.root();
-  };
-  const auto lanes = [&](int64_t i, Lanes* v0, Lanes* v1) {
-    Lanes::load_pairs(in + 2 * i, v0, v1);
-    *v0 = (*v0 - Lanes::of(black0)) * Lanes::of(scale0);
-    *v1 = (*v1 - Lanes::of(black1)) * Lanes::of(scale1);
-    if (transformed) {
-      *v0 = transform(*v0, offset0, inverse0, shift0);
-      *v1 = transform(*v1, offset1, inverse1, shift1);
-    }
-  };
-  Lanes v0, v1;
-  // Of the pairs from i on, only `count` after the first `skip`.
-  const auto some = [&](int64_t i, int64_t skip, int64_t count) {
-    Out part0[Lanes::n], part1[Lanes::n];
-    lanes(i, &v0, &v1);
-    v0.store(part0);
-    v1.store(part1);
-    memcpy(even + i + skip, part0 + skip, static_cast<size_t>(count) * sizeof(Out));
-    memcpy(odd + i + skip, part1 + skip, static_cast<size_t>(count) * sizeof(Out));
-  };
-  // Only whole cache lines go past the caches.
-  constexpr int kLine = 64 / sizeof(Out) > Lanes::n ? 64 / sizeof(Out) : Lanes::n;
-  const auto offset_in_line = [](const Out* p) { return reinterpret_cast<uintptr_t>(p) % 64; };
-  if (streamed && pairs >= 2 * kLine && offset_in_line(even) == offset_in_line(odd)) {
-    const auto head = static_cast<int64_t>((64 - offset_in_line(even)) % 64 / sizeof(Out));
-    for (; k < head; k += Lanes::n) some(k, 0, head - k < Lanes::n ? head - k : Lanes::n);
-    for (k = head; k + kLine <= pairs; k += kLine)
-      for (int64_t i = k; i < k + kLine; i += Lanes::n) {
-        lanes(i, &v0, &v1);
-        v0.stream(even + i);
-        v1.stream(odd + i);
-      }
   }
-  for (; k + Lanes::n <= pairs; k += Lanes::n) {
-    lanes(k, &v0, &v1);
-    v0.store(even + k);
-    v1.store(odd + k);
-  }
-  if (pairs >= Lanes::n && k < pairs) {
-    some(pairs - Lanes::n, k - (pairs - Lanes::n), pairs - k);
-    k = pairs;
-  }
-#endif
-  RAWZOO_INDEPENDENT
-  for (int64_t i = k; i < pairs; ++i) pair(i);
 }
 
 template <class T, class Out>
-void pack_any(const void* in, int64_t width, const float* black, const float* scale, const Noise* noise, bool streamed,
-              void* even, void* odd) {
-  const auto row = noise      ? streamed ? pack_row<true, true, T, Out> : pack_row<true, false, T, Out>
-                   : streamed ? pack_row<false, true, T, Out>
-                              : pack_row<false, false, T, Out>;
-  row(static_cast<const T*>(in), width, black, scale, noise, static_cast<Out*>(even), static_cast<Out*>(odd));
+void pack_any(const void* in, int64_t width, const PairLevels& levels, bool streamed, void* even, void* odd) {
+  const auto row = levels.transformed ? streamed ? pack_row<true, true, T, Out> : pack_row<true, false, T, Out>
+                   : streamed         ? pack_row<false, true, T, Out>
+                                      : pack_row<false, false, T, Out>;
+  row(in, width, levels, even, odd);
 }
 
-void pack(const void* in, DType type, int64_t width, const float* black, const float* scale, const Noise* noise,
-          bool streamed, DType out_type, void* even, void* odd) {
+void pack(const void* in, DType type, int64_t width, const PairLevels& levels, bool streamed, DType out_type,
+          void* even, void* odd) {
   const bool words = type == DType::u16, halves = out_type == DType::f16;
   const auto any = words    ? halves ? pack_any<uint16_t, uint16_t> : pack_any<uint16_t, float>
                    : halves ? pack_any<float, uint16_t>
                             : pack_any<float, float>;
-  any(in, width, black, scale, noise, streamed, even, odd);
+  any(in, width, levels, streamed, even, odd);
+}
+
+// Floats before the next cache line, and at most n.
+RAWZOO_INLINE int64_t floats_before_line(const float* p, int64_t n) {
+  const auto count = static_cast<int64_t>((64 - reinterpret_cast<uintptr_t>(p) % 64) % 64 / 4);
+  return count < n ? count : n;
 }
 
 template <bool encoded, bool streamed>
@@ -249,17 +263,15 @@ void interleave_row(const float* even, const float* odd, int64_t n, float* out) 
   const auto decoded = [](float v) { return encoded ? decode_sqrt(v) : v; };
 #if defined(RAWZOO_LANES)
   // A pointer of its own: GCC 12 with sanitizers miscompiles an index into a conditional expression.
-  const auto sample = [=](int64_t k) {
-    const float* const row = k % 2 ? odd : even;
-    return decoded(row[k / 2]);
+  const auto single = [=](int64_t i) {
+    const float* const row = i % 2 ? odd : even;
+    out[i] = decoded(row[i / 2]);
   };
-  int64_t i = 0;
-  if (streamed)
-    for (; i < n && reinterpret_cast<uintptr_t>(out + i) % 64; ++i) out[i] = sample(i);
-  const float* const first = i % 2 ? odd + i / 2 : even + i / 2;
-  const float* const second = i % 2 ? even + i / 2 + 1 : odd + i / 2;
-  const int64_t begin = i;
-  for (; i + 2 * Lanes::n <= n; i += 2 * Lanes::n) {
+  const int64_t begin = streamed ? floats_before_line(out, n) : 0, end = begin + (n - begin) / kTwice * kTwice;
+  for (int64_t i = 0; i < begin; ++i) single(i);
+  const float* const first = begin % 2 ? odd + begin / 2 : even + begin / 2;
+  const float* const second = begin % 2 ? even + begin / 2 + 1 : odd + begin / 2;
+  for (int64_t i = begin; i < end; i += kTwice) {
     Lanes a = Lanes::load(first + (i - begin) / 2), b = Lanes::load(second + (i - begin) / 2);
     if (encoded) {
       a = a * (a.magnitude() + Lanes::of(2 * kPedestalRoot));
@@ -274,14 +286,15 @@ void interleave_row(const float* even, const float* odd, int64_t n, float* out) 
       b.store(out + i + Lanes::n);
     }
   }
-  for (; i < n; ++i) out[i] = sample(i);
+  for (int64_t i = end; i < n; ++i) single(i);
 #else
+  const int64_t pairs = n / 2;
   RAWZOO_INDEPENDENT
-  for (int64_t k = 0; k < n / 2; ++k) {
+  for (int64_t k = 0; k < pairs; ++k) {
     out[2 * k] = decoded(even[k]);
     out[2 * k + 1] = decoded(odd[k]);
   }
-  if (n % 2) out[n - 1] = decoded(even[n / 2]);
+  if (n % 2) out[n - 1] = decoded(even[pairs]);
 #endif
 }
 
@@ -588,24 +601,93 @@ void tone_f32(const float* const* rgb, int64_t n, const float* matrix, float* ou
     for (int c = 0; c < 3; ++c) out[3 * i + c] = dot(matrix + 3 * c, r[i], g[i], b[i]);
 }
 
-void anscombe_row(const float* x, int64_t n, const Noise& noise, float* y) {
+#if defined(RAWZOO_LANES)
+// y[i] = f(x[i]) of whole pairs of vectors, y at a cache line where streamed. Returns how many are done.
+template <bool streamed, class Function>
+int64_t map_lanes(const float* x, int64_t n, float* y, const Function& f) {
+  int64_t i = 0;
+  for (; i + kTwice <= n; i += kTwice) {
+    Lanes a = Lanes::load(x + i), b = Lanes::load(x + i + Lanes::n);
+    f(&a, &b);
+    if (streamed) {
+      a.stream(y + i);
+      b.stream(y + i + Lanes::n);
+    } else {
+      a.store(y + i);
+      b.store(y + i + Lanes::n);
+    }
+  }
+  return i;
+}
+#endif
+
+void anscombe_row(const float* x, int64_t n, const Noise& noise, bool streamed, float* y) {
   const float offset = noise.offset, scale = 1.0f / noise.gain, ratio = noise.sigma / noise.gain;
   const float shift = 0.375f + ratio * ratio;
+  int64_t begin = streamed ? floats_before_line(y, n) : 0;
+  for (int64_t i = 0; i < begin; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
+#if defined(RAWZOO_LANES)
+  const auto map = [&](auto& root) {
+    const auto f = [&](Lanes* a, Lanes* b) {
+      const Lanes offsets = Lanes::of(offset), scales = Lanes::of(scale), shifts = Lanes::of(shift);
+      *a = Lanes::of(2.0f) * anscombe_square(*a, offsets, scales, shifts).root();
+      *b = Lanes::of(2.0f) * root(anscombe_square(*b, offsets, scales, shifts));
+    };
+    return streamed ? map_lanes<true>(x + begin, n - begin, y + begin, f)
+                    : map_lanes<false>(x + begin, n - begin, y + begin, f);
+  };
+  Roots roots;
+  int64_t done = map(roots);
+  if (!roots.exact()) {
+    Divider divider;
+    done = map(divider);
+  }
+  begin += done;
+#endif
   RAWZOO_INDEPENDENT
-  for (int64_t i = 0; i < n; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
+  for (int64_t i = begin; i < n; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
 }
 
-void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse inverse, float* x) {
+// Formulas for single floats and for Lanes alike.
+RAWZOO_INLINE float constant(float value, float) { return value; }
+#if defined(RAWZOO_LANES)
+using rawzoo::exact_unbiased;
+RAWZOO_INLINE Lanes exact_unbiased(Lanes d) {
+  d = d.at_least(Lanes::of(2.0f * 0.6123724356957945f));
+  const Lanes q = Lanes::of(1.0f) / d;
+  const Lanes series = q * (Lanes::of(-1.375f) + q * Lanes::of(0.625f * kSqrt3Over2));
+  return Lanes::of(0.25f) * d * d + q * (Lanes::of(0.25f * kSqrt3Over2) + series) - Lanes::of(0.125f);
+}
+RAWZOO_INLINE Lanes constant(float value, Lanes) { return Lanes::of(value); }
+#endif
+
+template <class Function>
+void inverse_anscombe_any(const float* y, int64_t n, bool streamed, float* x, const Function& f) {
+  int64_t begin = streamed ? floats_before_line(x, n) : 0;
+  for (int64_t i = 0; i < begin; ++i) x[i] = f(y[i]);
+#if defined(RAWZOO_LANES)
+  const auto both = [&](Lanes* a, Lanes* b) {
+    *a = f(*a);
+    *b = f(*b);
+  };
+  begin += streamed ? map_lanes<true>(y + begin, n - begin, x + begin, both)
+                    : map_lanes<false>(y + begin, n - begin, x + begin, both);
+#endif
+  RAWZOO_INDEPENDENT
+  for (int64_t i = begin; i < n; ++i) x[i] = f(y[i]);
+}
+
+void inverse_anscombe_row(const float* y, int64_t n, const Noise& noise, Inverse inverse, bool streamed, float* x) {
   const float offset = noise.offset, gain = noise.gain, ratio = noise.sigma / noise.gain;
-  const float variance = ratio * ratio;
-  if (inverse == Inverse::exact) {
-    RAWZOO_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) x[i] = (exact_unbiased(y[i]) - variance) * gain + offset;
-  } else {
-    const float shift = (inverse == Inverse::algebraic ? 0.375f : 0.125f) + variance;
-    RAWZOO_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) x[i] = (0.25f * y[i] * y[i] - shift) * gain + offset;
-  }
+  const float variance = ratio * ratio, shift = (inverse == Inverse::algebraic ? 0.375f : 0.125f) + variance;
+  if (inverse == Inverse::exact)
+    inverse_anscombe_any(y, n, streamed, x, [=](auto v) {
+      return (exact_unbiased(v) - constant(variance, v)) * constant(gain, v) + constant(offset, v);
+    });
+  else
+    inverse_anscombe_any(y, n, streamed, x, [=](auto v) {
+      return (constant(0.25f, v) * v * v - constant(shift, v)) * constant(gain, v) + constant(offset, v);
+    });
 }
 
 void anscombe_map(const float* x, int64_t n, const float* gain, const float* sigma, const float* offset, float* y) {

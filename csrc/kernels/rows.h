@@ -32,6 +32,13 @@ struct ByteCurve {
 // 0.4 of a code apart where a curve rises 100 times as fast as a line.
 constexpr int kByteTableSize = 65536 + 1;
 
+// What packing does to both samples of a pair.
+struct PairLevels {
+  float black[2], scale[2];
+  bool transformed;
+  float offset[2], inverse[2], shift[2];  // of the Anscombe transform; see anscombe_value()
+};
+
 struct Rows {
   const char* isa;
 
@@ -41,10 +48,9 @@ struct Rows {
   // The same with levels[x % 2], encoded, even and odd columns apart; odd gets one sample less where width is odd.
   void (*split)(const void* in, DType type, int64_t width, const float* black, const float* scale, float clip, Encode,
                 float* even, float* odd);
-  // The same of an even width to f32|f16, without a bound, and through the Anscombe transform with noise[x % 2] where
-  // that is not null. Where streamed, past the caches, for what nobody reads soon.
-  void (*pack)(const void* in, DType type, int64_t width, const float* black, const float* scale, const Noise* noise,
-               bool streamed, DType out_type, void* even, void* odd);
+  // The same of an even width to f32|f16, without a bound. Where streamed, past the caches, for what nobody reads soon.
+  void (*pack)(const void* in, DType type, int64_t width, const PairLevels& levels, bool streamed, DType out_type,
+               void* even, void* odd);
   // out[2k] = even[k], out[2k + 1] = odd[k], n samples of them, decoded. out at a multiple of 4 bytes.
   void (*interleave)(const float* even, const float* odd, int64_t n, Encode, bool streamed, float* out);
   // The same of three planes: out[3k + i] = in[i][k].
@@ -75,8 +81,10 @@ struct Rows {
 
   MarkesteijnBlock markesteijn;
 
-  void (*anscombe)(const float* x, int64_t n, const Noise& noise, float* y);
-  void (*inverse_anscombe)(const float* y, int64_t n, const Noise& noise, Inverse inverse, float* x);
+  // x and y apart.
+  void (*anscombe)(const float* x, int64_t n, const Noise& noise, bool streamed, float* y);
+  // Also in place.
+  void (*inverse_anscombe)(const float* y, int64_t n, const Noise& noise, Inverse inverse, bool streamed, float* x);
   void (*anscombe_map)(const float* x, int64_t n, const float* gain, const float* sigma, const float* offset, float* y);
   void (*inverse_anscombe_map)(const float* y, int64_t n, const float* gain, const float* sigma, const float* offset,
                                Inverse inverse, float* x);

@@ -316,11 +316,14 @@ void test_mosaic_ops() {
                                cpu::downscale_mosaic(run, mosaic.in(), period, channels.data(), factor, out);
                              });
           const int64_t planes = 2 * (period == 2 ? 4 : 3), rows = std::min<int64_t>(height, 5);
-          run_everywhere(label("bin_stats", height, width, gap),
-                         {DType::f32, planes, rows, std::min<int64_t>(width, 4)},
-                         [&](const Execution& run, const Output& out) {
-                           cpu::bin_stats(run, mosaic.in(), period, levels, channels.data(), 0.0f, 0.9f, out);
-                         });
+          run_everywhere(
+              label("bin_stats", height, width, gap), {DType::f32, planes, rows, std::min<int64_t>(width, 4)},
+              [&](const Execution& run, const Output& out) {
+                Output means = out, numbers = out;
+                means.count = numbers.count = planes / 2;
+                numbers.data = static_cast<float*>(out.data) + planes / 2 * out.plane_stride;
+                cpu::bin_stats(run, mosaic.in(), period, levels, channels.data(), 0.0f, 0.9f, means, numbers);
+              });
         }
 }
 
@@ -415,7 +418,7 @@ void test_bad_sample_stays_local(const Named& named, const Pattern& pattern) {
 }
 
 void test_demosaic() {
-  std::vector<std::pair<int64_t, int64_t>> small, large = {{7, 1029}, {70, 261}};
+  std::vector<std::pair<int64_t, int64_t>> small, large = {{7, 2053}, {70, 261}};
   for (int64_t h = 2; h < 10; ++h)
     for (const int64_t w : {2, 3, 4, 5, 7, 8, 16, 33}) small.push_back({h, w});
   for (const Named& named : kBayerMethods)
@@ -456,6 +459,34 @@ void test_render() {
     }
 }
 
+// Results so large that they go past the caches.
+void test_large() {
+  const auto to_floats = [](const Output& out) { return static_cast<float*>(out.data); };
+  const Levels levels = levels_of(100.0f, 1e-4f);
+  const int plane_of[4] = {0, 1, 2, 3};
+  const Noise noises[4] = {{0.01f, 0.02f, 0.1f}, {0.02f, 0.02f, 0.1f}, {0.01f, 0.01f, 0.1f}, {0.01f, 0.02f, 0.0f}};
+  Image mosaic(DType::u16, 1, 4100, 2060), small(DType::u16, 1, 1183, 1187), x(DType::f32, 1, 1, (1 << 22) + 5);
+  for (Image* image : {&mosaic, &small, &x}) image->fill(image == &x);
+  for (const DType to : {DType::f32, DType::f16})
+    for (const Noise* noise : {static_cast<const Noise*>(nullptr), noises})
+      run_everywhere("large pack", {to, 4, 2050, 1030}, [&](const Execution& run, const Output& out) {
+        cpu::pack(run, mosaic.in(), 2, levels, plane_of, noise, out);
+      });
+  const Channels channels{1, (1 << 22) + 5, noises};
+  const OutputShape shape{DType::f32, 1, 1, channels.length};
+  run_everywhere("large anscombe", shape, [&](const Execution& run, const Output& out) {
+    cpu::anscombe(run, x.floats(), channels, to_floats(out));
+  });
+  run_everywhere("large inverse anscombe", shape, [&](const Execution& run, const Output& out) {
+    cpu::inverse_anscombe(run, x.floats(), channels, Inverse::exact, to_floats(out));
+  });
+  const Pattern pattern = pattern_of("GRBG");
+  for (const Encode encode : {Encode::none, Encode::sqrt})
+    run_everywhere("large demosaic", {DType::f32, 3, 1183, 1187}, [&](const Execution& run, const Output& out) {
+      cpu::demosaic(run, small.in(), pattern, Method::malvar, encode, out);
+    });
+}
+
 }  // namespace
 
 int main() {
@@ -469,5 +500,6 @@ int main() {
   test_mosaic_ops();
   test_demosaic();
   test_render();
+  test_large();
   std::printf("checksum: %016llx\n", static_cast<unsigned long long>(checksum));
 }

@@ -82,3 +82,12 @@ def test_any_shape_and_stride(shape: tuple[int, ...], isa: str) -> None:
 def test_wrong_calls_are_refused(call, error, words) -> None:
     with pytest.raises(error, match=words):
         call(np.zeros((4, 4), np.float32))
+
+
+def test_every_root_is_rounded_correctly(isa: str) -> None:
+    # Some are taken by multiplication. Values of both parities of the exponent, and what that cannot take.
+    significands = np.arange(0x3F000000, 0x41000000, 13, np.uint32).view(np.float32) - np.float32(0.375)
+    odd_ones = np.array([-0.375, -1, 0, 1e-30, 3e38, np.inf, np.nan, -np.inf] * 8, np.float32)
+    for x in (significands, odd_ones, np.concatenate([significands[:1000], odd_ones[:5]])):
+        wanted = 2 * np.sqrt(np.maximum(x + np.float32(0.375), np.float32(0)))
+        np.testing.assert_array_equal(ops.anscombe(x, 1.0, 0.0), wanted)

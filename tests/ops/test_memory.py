@@ -19,7 +19,7 @@ OF_EACH_OP = cases.one_of_each()
 OF_EACH_METHOD = cases.one_of_each(lambda case: (case.op, case.options.get("method"), len(case.options.get("cfa", ""))))
 
 #: Those that take out= with gaps between its rows.
-STRIDED = [case for case in OF_EACH_METHOD if not OPS[case.op].contiguous and case.op != "bin_stats"]
+STRIDED = [case for case in OF_EACH_METHOD if not OPS[case.op].contiguous]
 
 
 def label(case: Case) -> str:
@@ -143,9 +143,9 @@ def test_strides_that_need_64_bits(case: Case) -> None:
 
     def place(like: np.ndarray) -> np.ndarray:
         interleaved = like is expected and case.interleaved
-        planes, rows = like.shape[:2] if like.ndim == 3 and not interleaved else (1, like.shape[0])
-        line = like.size // (planes * rows)
-        return sparse(planes * rows, pitch, like.dtype.name)[:, :line].reshape(like.shape, copy=False)
+        rows = like.shape[0] if interleaved else like.size // like.shape[-1]
+        line = like.size // rows
+        return sparse(rows, pitch, like.dtype.name)[:, :line].reshape(like.shape, copy=False)
 
     source, out = place(x), place(expected)
     source[...] = x
@@ -185,6 +185,24 @@ def test_more_than_two_to_the_31_samples() -> None:
     args = {**BAYER, "clip": 1.0, "matrix": cases.MATRIX, "curve": cases.SRGB, "method": "malvar"}
     ops.develop(x, **args, out=picture)
     np.testing.assert_array_equal(picture[-48:], ops.develop(x[-96:], **args)[-48:])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_more_than_two_to_the_31_samples_to_mend_to_count_and_to_shrink() -> None:
+    height, width, cfa = 46400, 46342, BAYER["cfa"]
+    x = large_mosaic(height, width)
+    last = x[-160:].copy()
+    small = ops.downscale_mosaic(x, cfa, 2)  # 1.1 GB
+    np.testing.assert_array_equal(small[-40:], ops.downscale_mosaic(last, cfa, 2)[-40:])
+    del small
+    stats = ops.bin_stats(x, cfa, 0, 65535, (height // 160, 3), low=0.2, high=0.8)
+    np.testing.assert_array_equal(stats[:, :, -1:], ops.bin_stats(last, cfa, 0, 65535, (1, 3), low=0.2, high=0.8))
+    x[-7, -9] = 65535
+    mended = ops.hot_pixels(x, cfa)  # 4.3 GB
+    last[-7, -9] = 65535
+    np.testing.assert_array_equal(mended[-80:], ops.hot_pixels(last, cfa)[-80:])
+    assert (mended[-80:] != last[-80:]).any()
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Packing X-Trans, and mending, measuring and shrinking mosaics."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -152,6 +154,18 @@ def test_bin_stats_are_the_means(cfa: str, height: int, width: int, grid: tuple,
         chosen = chosen[(chosen >= np.float32(0.1)) & (chosen <= np.float32(0.8))]
         assert got[1, c, i, j] == len(chosen)
         assert got[0, c, i, j] == pytest.approx(chosen.mean() if len(chosen) else 0, rel=1e-5)
+
+
+@pytest.mark.parametrize("to_kind", [np.asarray, torch.from_numpy])
+def test_bin_stats_into_gaps(to_kind: Callable) -> None:
+    x = np.random.default_rng(0).integers(0, 1000, (40, 50), np.uint16)
+    expected = ops.bin_stats(x, "RGGB", 0, 1000, (3, 4))
+    room = np.full((4, 6, 5, 9), -1, np.float32)
+    view = (slice(None, None, 2), slice(1, 5), slice(1, 4), slice(2, 6))
+    ops.bin_stats(to_kind(x), "RGGB", 0, 1000, (3, 4), out=to_kind(room)[view])
+    np.testing.assert_array_equal(room[view], expected)
+    room[view] = -1
+    assert (room == -1).all()
 
 
 def test_bin_stats_leave_out_what_is_not_a_number() -> None:
