@@ -22,8 +22,7 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", metavar="CSV", help="Write the figures of each file here.")
     ] = None,
     weights: files.Weights = None,
-    noise: files.Noise = None,
-    tuning: files.Tuning = None,
+    set_: files.Set = None,
     shave: Annotated[
         int | None, typer.Option(min=0, help="For task super-resolution: pixels left out at each edge; 4 by default.")
     ] = None,
@@ -51,9 +50,10 @@ def evaluate(
     A file that fails is reported and left out of the figures.
     """
     from rawzoo import batch, evaluation
-    from rawzoo.running import Runner
+    from rawzoo.running import Runner, parse_options
+    from rawzoo.zoo import registry
 
-    options = files.task_options(noise, tuning)
+    options = parse_options(registry.card(model), set_) if set_ else {}
     runner = Runner(model, weights=weights, device=device, dtype=dtype, tile=tile, **options)
     found = evaluation.find(data, runner, mosaics=white is not None)
     recipe = evaluation.Evaluate(

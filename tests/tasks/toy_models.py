@@ -51,10 +51,14 @@ class Pool(nn.Module):
         return self.last(x.mean((2, 3)))
 
 
-def see(predictor, raw, *, noise=None, progress=None):
+def see(
+    predictor, raw, *, noise: tuple[float, float] | None = None, size: int | None = None, label: str = "",
+    loud: bool = False, progress: "NotImported | None" = None,
+):
     x = torch.from_numpy((raw.mosaic.astype(np.float32) - 64) / 4031)[None]
     shares = torch.softmax(predictor.run(x), 0).numpy()
-    return Classification(shares, ("cat", "dog", "sky"), x.expand(3, -1, -1).numpy(), f"noise {noise}")
+    said = f"noise {noise}" + (f", size {size}, label {label}" if size else "") + "!" * loud
+    return Classification(shares, ("cat", "dog", "sky"), x.expand(3, -1, -1).numpy(), said)
 
 
 def see_too_much(predictor, raw, *, noise=None, progress=None):
