@@ -85,6 +85,17 @@ class Larger(nn.Module):
         return F.pixel_shuffle(self.conv(x - 100) + 100, 2)
 
 
+class Sized(Larger):
+    def forward(self, x):
+        return super().forward(x) * (2 if x.shape[2] > 100 else 1)
+
+
+class Plain(Planes):
+    def forward(self, x):
+        rgb = ops.demosaic(F.pixel_shuffle(x, 2)[0, 0], "RGGB", method="malvar")[None]
+        return super().forward(x) + rgb
+
+
 class Flat(Larger):
     def forward(self, x):
         return super().forward(x) - x.mean()
@@ -113,6 +124,10 @@ CARDS = (
     replace(ISP, name="smaller", architecture=f"{NET}:FewerPlanes", scale=Fraction(1)),
     replace(CLASSIFY, name="too-much", adapter=f"{NET}:see_too_much"),
     replace(SR, name="flat", architecture=f"{NET}:Flat"),
+    replace(SR, name="sized", architecture=f"{NET}:Sized"),
+    ModelCard(
+        "plain", "demosaic", f"{NET}:Plain", summary="A sum.", input="packed", cfa="RGGB", scale=Fraction(2), halo=2
+    ),
     replace(QUALITY, name="backwards", adapter=f"{NET}:judge_backwards"),
 )
 

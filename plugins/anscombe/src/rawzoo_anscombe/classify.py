@@ -21,14 +21,12 @@ from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.tasks.classify import Classification
 from rawzoo_anscombe import labels as label_table
 from rawzoo_anscombe import sensors, signal
-from rawzoo_anscombe.classifiers import JointNetwork
+from rawzoo_anscombe.classifiers import SIZE, JointNetwork
 
 if TYPE_CHECKING:
     from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.raw.image import RawImage
 
-#: Side of the mosaic and of the picture that the networks see; the paper's captured images.
-SIZE = 224
 #: The smallest mosaic, whose last feature map has one cell.
 SMALLEST = 32
 
