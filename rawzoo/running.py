@@ -19,6 +19,9 @@ from rawzoo.raw.image import RawImage
 from rawzoo.zoo import registry
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.tasks import Result
     from rawzoo.zoo.card import ModelCard
@@ -73,6 +76,11 @@ class Runner:
             progress: called with the finished fraction, 0 to 1.
         """
         return cast("Result", self._job(self._model, source, progress=progress, **self._options))
+
+    def camera_rgb(self, raw: RawImage, *, progress: Progress | None = None) -> npt.NDArray[np.float32]:
+        """What a model of task ``demosaic`` makes of a raw image, before colour and tone: white-balanced linear camera
+        RGB ``[H, W, 3]``, upright, 1 is the sensor's white of green, not clipped."""
+        return pipeline.develop(raw, self._model, space="camera", dtype="float32", progress=progress)
 
     def suited(self, source: RawImage | Picture) -> tuple[RawImage | Picture, str]:
         """The source as the task starts from it, and what was done to it, a sentence or nothing.
