@@ -112,7 +112,8 @@ def _isp(iterations: int) -> rawzoo.ModelCard:
             + ("; four are the code's default." if iterations == 4 else ".")
         ),
         verified=(
-            "The network against the reference's outputs for generated weights, to 1e-5. Colours and tones of the "
+            "The network of one and of four iterations against the reference's outputs for generated weights, to 1e-5. "
+            "Colours and tones of the "
             f"picture are rawzoo's own; the reference shows the network's output as it is. {_NO_WEIGHTS}"
         ),
     )
