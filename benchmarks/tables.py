@@ -18,6 +18,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 COPIES = ("memcpy", "NT copy")
+#: The group with a table of its own.
+NETWORKS = "networks"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -58,7 +60,7 @@ def wrong(entry: dict[str, Any]) -> bool:
 
 def times(record: dict[str, Any]) -> str:
     parts = []
-    entries = comparisons(record)
+    entries = [e for e in comparisons(record) if e["group"] != NETWORKS]
     for group in dict.fromkeys(e["group"] for e in entries):
         rows = []
         for entry in (e for e in entries if e["group"] == group):
@@ -75,6 +77,21 @@ def times(record: dict[str, Any]) -> str:
         head = ["", "MP", "threads", "ms, min / median", "x memcpy", "x NT copy", "times as fast as"]
         parts.append(f"### {group}\n\n{table(head, rows)}")
     return "\n\n".join(parts)
+
+
+def networks(record: dict[str, Any]) -> str:
+    rows = []
+    for entry in (e for e in comparisons(record) if e["group"] == NETWORKS):
+        name = entry["name"] + (" **differs from plain torch**" if wrong(entry) else "")
+        took = f"{number(entry['ms']['min'])} / {number(entry['ms']['median'])}"
+        (peer,) = entry["peers"].values()
+        fast = peer["times_as_fast"]
+        rate = number(entry["ms"]["median"] / 1e3 / entry["megapixels"])
+        reached = verdict(fast, peer["goal"])
+        rows.append([name, f"{entry['megapixels']:g}", str(entry["threads"]), took, rate, number(fast), reached])
+    if not rows:
+        return "Not in the latest record."
+    return table(["", "MP", "threads", "ms, min / median", "s/MP", "times as fast as plain torch", "not slower"], rows)
 
 
 def verdict(value: float, goal: dict[str, Any]) -> str:
@@ -181,7 +198,13 @@ def main() -> None:
     options = parser.parse_args()
     page = PAGE.read_text(encoding="utf-8")
     record = json.loads(options.record.read_text(encoding="utf-8"))
-    for name, section in {"machine": machine, "goals": goals, "times": times, "quality": quality}.items():
+    for name, section in {
+        "machine": machine,
+        "goals": goals,
+        "times": times,
+        "networks": networks,
+        "quality": quality,
+    }.items():
         page = replace(page, name, section(record))
     if options.gpu:
         page = replace(page, "gpu", gpu(json.loads(options.gpu.read_text(encoding="utf-8"))))

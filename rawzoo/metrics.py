@@ -54,6 +54,25 @@ def ssim(found: npt.ArrayLike, truth: npt.ArrayLike, data_range: float = 1.0) ->
     return float(np.mean(_similarity(a, b, data_range, _WINDOW)[0]))
 
 
+def camera_figures(found: npt.ArrayLike, truth: npt.ArrayLike, border: int = 8) -> dict[str, float]:
+    """How near linear camera RGB is to what it should be, after clipping to 0..1.
+
+    Args:
+        found, truth: ``[H, W, 3]``, linear, white-balanced; 1 is the sensor's white of green.
+        border: pixels left out at each edge of a picture of more than four times as many, where no demosaicer can
+            know.
+
+    Returns:
+        ``psnr_sqrt`` and ``ssim_sqrt`` of square roots, in which errors in light and shadow are seen alike, and
+        ``psnr`` of the values themselves. SSIM is NaN for a side below 11.
+    """
+    a, b = _pictures(found, truth)
+    inner = slice(border, -border) if min(a.shape[:2]) > 4 * border else slice(None)
+    a, b = (np.clip(x[inner, inner], 0.0, 1.0) for x in (a, b))
+    roots = np.sqrt(a), np.sqrt(b)
+    return {"psnr_sqrt": psnr(*roots), "psnr": psnr(a, b), "ssim_sqrt": ssim(*roots)}
+
+
 def ms_ssim(
     found: npt.ArrayLike,
     truth: npt.ArrayLike,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
+import types
+import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +19,9 @@ from rawzoo.raw.image import RawImage
 from rawzoo.zoo import registry
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.tasks import Result
     from rawzoo.zoo.card import ModelCard
@@ -26,7 +33,7 @@ class Runner:
     Args:
         model: name of a model, or a loaded one.
         weights, device, dtype, tile: for a model given by name; see :func:`rawzoo.load`.
-        options: of the model's task, such as ``noise`` of ``classify`` and ``tuning`` of ``white-balance``.
+        options: of the model; see :func:`options_of`.
 
     Attributes:
         card, task: what the model is, and its task.
@@ -51,10 +58,10 @@ class Runner:
         if not self.task.job:
             raise UsageError(f"model {self.card.name} is for task {self.task.name}, which is no job of its own.")
         self._job = registry.resolve(self.task.job, f"task {self.task.name}")
-        known = [*inspect.signature(self._job).parameters][2:]
-        for name in options:
-            if name not in known or name == "progress":
-                raise UsageError(f"model {self.card.name} is for task {self.task.name}, which takes no {name}.")
+        if options:
+            known = options_of(self.card)
+            for name in options:
+                _require_option(name, known, self.card)
         self._options = options
         self._model: str | Predictor = model
         if isinstance(model, str):
@@ -69,6 +76,11 @@ class Runner:
             progress: called with the finished fraction, 0 to 1.
         """
         return cast("Result", self._job(self._model, source, progress=progress, **self._options))
+
+    def camera_rgb(self, raw: RawImage, *, progress: Progress | None = None) -> npt.NDArray[np.float32]:
+        """What a model of task ``demosaic`` makes of a raw image, before colour and tone: white-balanced linear camera
+        RGB ``[H, W, 3]``, upright, 1 is the sensor's white of green, not clipped."""
+        return pipeline.develop(raw, self._model, space="camera", dtype="float32", progress=progress)
 
     def suited(self, source: RawImage | Picture) -> tuple[RawImage | Picture, str]:
         """The source as the task starts from it, and what was done to it, a sentence or nothing.
@@ -116,7 +128,8 @@ def run(
             pictures.
         weights, device, dtype, tile: for a model given by name; see :func:`rawzoo.load`.
         progress: called with the finished fraction, 0 to 1.
-        options: of the model's task: ``noise`` of ``classify``, ``tuning`` of ``white-balance``.
+        options: of the model, such as ``noise`` of task ``classify`` and ``tuning`` of ``white-balance``; see
+            :func:`options_of`.
 
     Returns:
         What the task gives, such as :class:`rawzoo.Picture` or :class:`rawzoo.tasks.classify.Classification`: with a
@@ -133,3 +146,86 @@ def run(
         source = open_picture(path) if is_picture(path) else reader.open(path)
     suited, _ = runner.suited(source)
     return runner(suited, progress=progress)
+
+
+def options_of(card: ModelCard) -> dict[str, Any]:
+    """What a model can be told besides its source: name -> type.
+
+    These are the keywords of its task's job, and where that hands on what it does not know itself (``**options``),
+    those of the card's adapter.
+
+    Raises:
+        PluginError: the job or the adapter cannot be imported.
+    """
+    job = registry.resolve(registry.task(card.task).job, f"task {card.task}")
+    found = _keywords(job)
+    parameters = inspect.signature(job).parameters.values()
+    if card.adapter and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        found |= _keywords(registry.adapter(card))
+    return {name: kind for name, kind in found.items() if name != "progress"}
+
+
+def parse_options(card: ModelCard, texts: Iterable[str]) -> dict[str, Any]:
+    """Options of a model as they are typed: ``size=128``, ``noise=0.002,1e-5``.
+
+    Raises:
+        UsageError: no ``NAME=VALUE``, no such option (the nearest is named), or no value of its type.
+    """
+    known = options_of(card)
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"an option of a model is NAME=VALUE, such as size=128, not {text!r}.")
+        _require_option(name, known, card)
+        kind = known[name]
+        union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+        kinds = [one for one in (typing.get_args(kind) if union else (kind,)) if one is not types.NoneType]
+        found[name] = _value(text, value, kinds)
+    return found
+
+
+def _keywords(function: Any) -> dict[str, Any]:
+    """Keyword-only parameters and their types."""
+    parameters = inspect.signature(function).parameters.values()
+    stated = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "progress"}
+    # Only of these: others may name what is imported for type checkers alone.
+    holder = types.SimpleNamespace(__annotations__=stated)
+    return typing.get_type_hints(holder, function.__globals__)
+
+
+def _require_option(name: str, known: Iterable[str], card: ModelCard) -> None:
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        raise UsageError(
+            f"model {card.name} takes no {name}{f' (did you mean {near[0]}?)' if near else ''}; "
+            f"it takes {', '.join(known) or 'no options'}."
+        )
+
+
+def _value(option: str, text: str, kinds: list[Any]) -> Any:
+    """The text as the first of the types that it can be."""
+    due = []
+    for kind in kinds:
+        if typing.get_origin(kind) is tuple:
+            parts, due_parts = text.split(","), typing.get_args(kind)
+            due.append(f"{len(due_parts)} numbers with a comma between them")
+            if len(parts) == len(due_parts):
+                try:
+                    return tuple(part(value) for part, value in zip(due_parts, parts, strict=True))
+                except ValueError:
+                    continue
+        elif kind is bool:
+            due.append("true or false")
+            if text in ("true", "false"):
+                return text == "true"
+        elif kind in (int, float):
+            due.append("a whole number" if kind is int else "a number")
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+        else:
+            return text
+    raise UsageError(f"{option}: give {' or '.join(due)}.")

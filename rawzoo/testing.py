@@ -26,7 +26,7 @@ from rawzoo.inference.predictor import Predictor
 from rawzoo.picture import Picture
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw.image import ColorMatrix, RawImage
-from rawzoo.tasks import Result, isp, white_balance
+from rawzoo.tasks import CHANNELS, Result, isp, white_balance
 from rawzoo.tasks.classify import Classification
 from rawzoo.tasks.quality import Quality
 from rawzoo.zoo import registry
@@ -35,7 +35,6 @@ from rawzoo.zoo.weights import Provenance
 
 #: Tasks whose models make pictures of pictures, so that size, tiles and grid can be judged without an adapter.
 _PICTURE_TASKS = ("demosaic", "super-resolution", "restore")
-_CHANNELS = {"mosaic": 1, "packed": 4, "camera-rgb": 3, "srgb": 3, "srgb-255": 3}
 _WHITE = {"srgb-255": 255.0}
 
 # Largest difference between two ways of computing the same, relative to the largest output, which is float32.
@@ -181,12 +180,12 @@ def _tiles(card: ModelCard, cfa: str | None) -> list[int]:
 def _picture(card: ModelCard, height: int, width: int, seed: int = 0) -> Tensor:
     """Noise around a ramp, ``[C, height, width]``, mostly between black and white; reproducible."""
     generator = torch.Generator().manual_seed(seed)
-    ramp = torch.linspace(0.05, 0.8, width).expand(_CHANNELS[card.input], height, width)
+    ramp = torch.linspace(0.05, 0.8, width).expand(CHANNELS[card.input], height, width)
     return (ramp + 0.1 * torch.randn(ramp.shape, generator=generator)) * _WHITE.get(card.input, 1.0)
 
 
 def _white(card: ModelCard, height: int, width: int, times: float) -> Tensor:
-    return torch.full((_CHANNELS[card.input], height, width), times * _WHITE.get(card.input, 1.0))
+    return torch.full((CHANNELS[card.input], height, width), times * _WHITE.get(card.input, 1.0))
 
 
 def _size(card: ModelCard, cfa: str | None) -> tuple[int, int]:
@@ -216,7 +215,7 @@ def _check_output(predictor: Predictor, cfa: str | None) -> None:
     card = predictor.card
     height, width = _size(card, cfa)
     y = _run(predictor, _picture(card, height, width), cfa)
-    expected = [_CHANNELS[card.output], math.ceil(height * card.scale), math.ceil(width * card.scale)]
+    expected = [CHANNELS[card.output], math.ceil(height * card.scale), math.ceil(width * card.scale)]
     _require(
         list(y.shape) == expected,
         f"{card.name}: {height} x {width} input gives {list(y.shape)}; the card's output {card.output!r} and scale "
@@ -224,7 +223,7 @@ def _check_output(predictor: Predictor, cfa: str | None) -> None:
     )
     for what, x in (
         ("noise", y),
-        ("black", _run(predictor, torch.zeros(_CHANNELS[card.input], height, width), cfa)),
+        ("black", _run(predictor, torch.zeros(CHANNELS[card.input], height, width), cfa)),
         ("over-range (4.0)", _run(predictor, _white(card, height, width, 4.0), cfa)),
     ):
         _require(

@@ -87,6 +87,16 @@ RECORD = {
             },
         },
         {
+            "group": "networks",
+            "extra_info": {
+                "name": "net", "megapixels": 0.5, "threads": 2, "ms": {"min": 900.0, "median": 1000.0},
+                "accuracy": {"equal": 1.0},
+                "peers": {
+                    "plain torch": {"times_as_fast": 0.9, "goal": {"must": 1.0, "stretch": None, "kind": "speed"}}
+                },
+            },
+        },
+        {
             "group": "call overhead",
             "extra_info": {"name": "call", "us": {"min": 3.0}, "torch_add_us": 1.0, "goal": {"must": 10, "stretch": 4}},
         },
@@ -96,7 +106,9 @@ RECORD = {
 
 
 def test_tables_show_hits_misses_losses_and_wrong_results() -> None:
-    goals = tables.goals(RECORD).splitlines()
+    assert "| net | 0.5 | 2 | 900 / 1000 | 2.00 | 0.90 | **no** |" in tables.networks(RECORD)
+    assert "| net |" not in tables.times(RECORD)
+    goals = [line for line in tables.goals(RECORD).splitlines() if "| net |" not in line]
     assert goals[2].endswith("| x memcpy | 1.25 | <= 1.2 |  | **no** |")
     assert goals[3].endswith("| x NT copy | 2.00 |  | <= 1.2 | missed |")
     assert goals[4].endswith("| x as fast as NumPy | 5.00 | >= 4 |  | yes |")

@@ -8,7 +8,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from rawzoo.cli import demo, develop, doctor, evaluate, import_, models, plugins, run, show, train
+from rawzoo.cli import demo, develop, doctor, evaluate, export, import_, models, plugins, run, show, train
 from rawzoo.errors import RawzooError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("models")(models.models)
 app.command("show")(show.show)
 app.command("train")(train.train)
 app.command("import")(import_.import_)
+app.command("export")(export.export)
 app.command("plugins")(plugins.plugins)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

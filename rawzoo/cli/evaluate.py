@@ -22,8 +22,15 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", metavar="CSV", help="Write the figures of each file here.")
     ] = None,
     weights: files.Weights = None,
-    noise: files.Noise = None,
-    tuning: files.Tuning = None,
+    set_: files.Set = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A[,B]",
+            help="For task demosaic: DATA holds photographs; make them raw with this noise, variance = A x + B of the "
+            "signal (0 = black, 1 = white). Without B, that of reading a full-frame sensor. 0 for none.",
+        ),
+    ] = None,
     shave: Annotated[
         int | None, typer.Option(min=0, help="For task super-resolution: pixels left out at each edge; 4 by default.")
     ] = None,
@@ -40,7 +47,11 @@ def evaluate(
     """Measure a model by its task's metrics over a folder of pairs, or over labels.
 
     Models that make pictures: DATA has folders input and target, or LR/x4 and
-    HR, or huawei_raw and canon, whose files have equal names.
+    HR, or huawei_raw and canon, or noisy and clean, whose files have equal names.
+
+    Models that demosaic: the second folder may hold clean raw files, and with
+    --noise DATA holds photographs, which are made raw; both are compared in
+    white-balanced linear camera RGB.
 
     Models that classify: a folder for each label, named by it, its synset or its
     number; or labels.csv with lines of file,label.
@@ -51,15 +62,18 @@ def evaluate(
     A file that fails is reported and left out of the figures.
     """
     from rawzoo import batch, evaluation
-    from rawzoo.running import Runner
+    from rawzoo.running import Runner, parse_options
+    from rawzoo.zoo import registry
 
-    options = files.task_options(noise, tuning)
+    options = parse_options(registry.card(model), set_) if set_ else {}
     runner = Runner(model, weights=weights, device=device, dtype=dtype, tile=tile, **options)
-    found = evaluation.find(data, runner, mosaics=white is not None)
+    level = None if noise is None else evaluation.parse_noise(noise)
+    found = evaluation.find(data, runner, mosaics=white is not None, photographs=level is not None)
     recipe = evaluation.Evaluate(
         runner=runner,
         data=found,
         options={} if shave is None else {"shave": shave},
+        noise=level or (0.0, 0.0),
         timeout_s=timeout,
         open_options=files.open_options(cfa, black, white),
     )
@@ -74,8 +88,8 @@ def evaluate(
         else:
             rows[outcome.job.source] = outcome.found
     rows = {source: rows[source] for source in found.truths if source in rows}
-    metrics = runner.task.metrics
-    figures = evaluation.summary(list(rows.values()), runner.task)
+    metrics = recipe.task.metrics
+    figures = evaluation.summary(list(rows.values()), recipe.task)
     if output is not None:
         evaluation.write_csv(output, rows)
     if as_json:

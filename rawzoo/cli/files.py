@@ -25,38 +25,20 @@ Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds the decoder may t
 Cfa = Annotated[str | None, typer.Option(help="For PNG and TIFF mosaics: the pattern, such as RGGB.")]
 Black = Annotated[float | None, typer.Option(help="For PNG and TIFF mosaics: the black level.")]
 White = Annotated[float | None, typer.Option(help="For PNG and TIFF mosaics: the white level.")]
-Noise = Annotated[
-    str | None,
-    typer.Option(metavar="A,B", help="For task classify: variance = A x + B of the signal, 0 = black and 1 = white."),
-]
-Tuning = Annotated[
-    str | None, typer.Option(help="For task white-balance: the camera's tuning, a file or a name the plugin knows.")
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option of the model, such as noise=0.002,1e-5 (variance = A x + B of the signal, 0 = black and 1 = "
+        "white) or tuning=imx477. Give it again for another; a wrong name is answered with those there are.",
+    ),
 ]
 
 
 def open_options(cfa: str | None, black: float | None, white: float | None) -> dict[str, Any]:
     """What :func:`rawzoo.open` takes for mosaics that do not tell."""
     return {k: v for k, v in {"cfa": cfa, "black": black, "white": white}.items() if v is not None}
-
-
-def task_options(noise: str | None, tuning: str | None) -> dict[str, Any]:
-    """Options of a model's task; those not given are left out.
-
-    Raises:
-        UsageError: ``noise`` is not two numbers.
-    """
-    from rawzoo.errors import UsageError
-
-    options: dict[str, Any] = {} if tuning is None else {"tuning": tuning}
-    if noise is not None:
-        try:
-            a, b = (float(part) for part in noise.split(","))
-        except ValueError:
-            raise UsageError(f"--noise must be two numbers such as 0.002,1e-5, not {noise!r}.") from None
-        if not (a >= 0 and b >= 0):
-            raise UsageError(f"--noise must not be negative, as {noise!r} is.")
-        options["noise"] = a, b
-    return options
 
 
 def work_through(

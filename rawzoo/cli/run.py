@@ -18,8 +18,7 @@ def run(
         Path | None, typer.Option("--output", "-o", metavar="OUT", help="A file (.jpg .png .tif .npy) or a folder.")
     ] = None,
     weights: files.Weights = None,
-    noise: files.Noise = None,
-    tuning: files.Tuning = None,
+    set_: files.Set = None,
     format: files.Format = None,  # noqa: A002
     depth: Annotated[int | None, typer.Option(help="Bits a sample: 8, 16, or 32 (float, .npy only).")] = None,
     quality: files.Quality = 95,
@@ -45,12 +44,13 @@ def run(
     from rawzoo import batch
     from rawzoo.errors import UsageError
     from rawzoo.picture import PICTURE_SUFFIXES
-    from rawzoo.running import Runner
+    from rawzoo.running import Runner, parse_options
     from rawzoo.zoo import registry
 
     if depth not in (None, 8, 16, 32):
         raise UsageError(f"--depth must be 8, 16 or 32, not {depth}.")
-    task = registry.task(registry.card(model).task)
+    card = registry.card(model)
+    task = registry.task(card.task)
     if task.picture == "main" and output is None:
         raise UsageError(f"model {model} makes pictures; say with -o where they go.")
     if task.picture == "none" and output is not None:
@@ -67,7 +67,7 @@ def run(
     )
     if any(job.target is not None and job.target.suffix == ".dng" for job in jobs):
         raise UsageError("a DNG holds sensor data; write .jpg, .png, .tif or .npy.")
-    options = files.task_options(noise, tuning)
+    options = parse_options(card, set_) if set_ else {}
     recipe = batch.Run(
         runner=Runner(model, weights=weights, device=device, dtype=dtype, tile=tile, **options),
         dtype=None if depth is None else {8: "uint8", 16: "uint16", 32: "float32"}[depth],

@@ -354,6 +354,12 @@ def _run_torch(name: str, x: Any, args: Args, out: Any) -> Any:
     if op.curve is not None and args[op.curve] is not None:
         curve = torch.as_tensor(args[op.curve], dtype=torch.float32, device=x.device).contiguous()
         args = (*args[: op.curve], _checked(curve), *args[op.curve + 1 :])
+    if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        # The graph is for programs without rawzoo.
+        from rawzoo.ops import reference
+
+        traced: torch.Tensor = getattr(reference, name)(x, *args)
+        return traced if out is None else out.copy_(traced)
     recorded = torch.is_grad_enabled() and (x.requires_grad or any(args[i].requires_grad for i in op.maps))
     if not recorded and _is_eager(x):
         return compute(name, x, args, out)

@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from rawzoo.errors import UsageError
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw import color
+from rawzoo.raw.image import ColorMatrix, RawImage
 from rawzoo.raw.noise import SENSORS, Sensors
 
 #: XYZ to camera under D65, times 10000, as the makers' DNG files have them: Nexus 6P, Sony A7R and RX100 IV, Olympus
@@ -37,6 +39,10 @@ _MATRICES = (
     (7034, -804, -1014, -4420, 12564, 2058, -851, 1994, 5758),
     (6844, -996, -856, -3876, 11761, 2396, -593, 1772, 6198),
 )
+
+
+# The EXIF number of daylight, in which photographs are taken to be.
+_D65 = 21
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,40 @@ def linear(photographs: Tensor) -> Tensor:
     """sRGB-encoded uint8 ``[..., 3, H, W]`` to linear float32 0..1 of the same shape."""
     table = torch.from_numpy(color.srgb_decode(np.arange(256) / 255).astype(np.float32))
     return table.to(photographs.device)[photographs.long()]
+
+
+def photographed(
+    pixels: NDArray[np.float32], noise: tuple[float, float], cfa: str, seed: int
+) -> tuple[RawImage, NDArray[np.float32]]:
+    """A photograph as a camera would have taken it, with a noise of known strength and no other fault.
+
+    Args:
+        pixels: ``[H, W, 3]``, sRGB-encoded, 0..1.
+        noise: (a, b): variance = a x + b of the signal between black (0) and white (1).
+        cfa: pattern at the top-left pixel.
+        seed: of the camera's colours, the light and the noise.
+
+    Returns:
+        The raw image, not quantised, and the camera RGB it should become: float32 ``[H, W, 3]``, white-balanced, 1 is
+        the sensor's white of green.
+    """
+    generator = Generator().manual_seed(seed)
+    exposures = random_exposures(1, Settings(), generator).at_noise(*noise)
+    scene = torch.from_numpy(color.srgb_decode(pixels).astype(np.float32)).permute(2, 0, 1)[None]
+    recorded = expose(scene, exposures, cfa, generator)
+    gains, matrix = exposures.gains[0].double().numpy(), exposures.matrix[0].double().numpy()
+    balance = (torch.from_numpy(gains).float()[:, None, None] * _cells(cfa, *pixels.shape[:2])).sum(0)
+    to_camera = matrix / gains[:, None] @ np.linalg.inv(color.rgb_to_xyz("srgb"))
+    raw = RawImage.from_array(
+        (recorded.mosaic[0, 0] / balance).numpy(),
+        cfa=cfa,
+        black_level=0.0,
+        white_level=1.0,
+        as_shot_neutral=tuple((1.0 / gains).tolist()),
+        color_matrices=(ColorMatrix(_D65, tuple(map(tuple, to_camera.tolist()))),),
+        noise_profile=(noise,),
+    )
+    return raw, recorded.target[0].permute(1, 2, 0).numpy()
 
 
 def random_exposures(n: int, settings: Settings, generator: Generator) -> Exposures:

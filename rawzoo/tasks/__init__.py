@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+#: Channels of the tensors of those domains that leave it to no card.
+CHANNELS = {
+    "mosaic": 1, "packed": 4, "raw-planes": 4, "raw-sparse": 4, "camera-rgb": 3, "srgb": 3, "srgb-255": 3,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Task:

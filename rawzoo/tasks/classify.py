@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Adapter(Protocol):
     every CFA phase that the card takes, runs the network and names the labels.
 
     ``noise`` is (a, b) of the signal between black (0) and white (1): variance = a x + b. None: from the file's noise
-    profile, else estimated; the note says which.
+    profile, else estimated; the note says which. Further keywords, with types, are options of the model.
     """
 
     def __call__(
@@ -83,6 +84,7 @@ class Adapter(Protocol):
         *,
         noise: tuple[float, float] | None = None,
         progress: Progress | None = None,
+        **options: Any,
     ) -> Classification: ...
 
 
@@ -92,15 +94,18 @@ def classify(
     *,
     noise: tuple[float, float] | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Classification:
-    """What a model of this task sees in a raw image; ``noise`` as in :class:`Adapter`.
+    """What a model of this task sees in a raw image; ``noise`` and ``options`` as in :class:`Adapter`.
 
     Raises:
         UsageError: the image holds no mosaic, or one of a kind the model does not take.
     """
     require_mosaic(predictor.card, raw)
+    if noise is not None and not all(math.isfinite(n) and n >= 0 for n in noise):
+        raise UsageError(f"noise must be two numbers, none negative, not {noise}.")
     adapter: Adapter = registry.adapter(predictor.card)
-    return adapter(predictor, raw, noise=noise, progress=progress)
+    return adapter(predictor, raw, noise=noise, progress=progress, **options)
 
 
 def index_of(label: str, labels: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from rawzoo.errors import UsageError
@@ -13,6 +14,7 @@ from rawzoo.zoo.card import ModelCard
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
     from rawzoo.inference.canvas import Canvas
@@ -175,3 +177,36 @@ def measure(result: Result, truth: Picture) -> dict[str, float]:
         "ms_ssim_pytorch": metrics.ms_ssim(found, expected, definition="pytorch"),
         "delta_e": metrics.delta_e(found, expected),
     }
+
+
+#: The metrics of :func:`measure_camera_rgb`.
+OF_CAMERA_RGB = {
+    "psnr_sqrt": "dB, of square roots of white-balanced camera RGB, clipped to 0..1, without 8 pixels at each edge",
+    "psnr": "dB, of the same without the roots",
+    "ssim_sqrt": "structural similarity of the square roots",
+}
+
+
+def measure_camera_rgb(result: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> dict[str, float]:
+    """How near camera RGB ``[H, W, 3]`` is to what it should be, by :data:`OF_CAMERA_RGB`."""
+    from rawzoo import metrics
+
+    return metrics.camera_figures(result, truth)
+
+
+def clean_camera_rgb(noisy: RawImage, clean: RawImage) -> npt.NDArray[np.float32]:
+    """What a noisy shot should become, of a clean shot of the same: demosaiced by the default method, in the white
+    balance of the noisy one. White-balanced linear camera RGB ``[H, W, 3]``.
+
+    Raises:
+        UsageError: they differ in size or kind.
+    """
+    from rawzoo import pipeline
+
+    if (noisy.height, noisy.width, noisy.kind, noisy.cfa) != (clean.height, clean.width, clean.kind, clean.cfa):
+        what = [f"{raw.width} x {raw.height} pixels, {raw.cfa or raw.kind}" for raw in (noisy, clean)]
+        raise UsageError(f"it has {what[0]}, and {clean.source} has {what[1]}; a pair must be of one size and pattern.")
+    balanced = replace(
+        clean, as_shot_neutral=noisy.as_shot_neutral, default_crop=noisy.default_crop, orientation=noisy.orientation
+    )
+    return pipeline.develop(balanced, space="camera", dtype="float32")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rawzoo.errors import PluginError
 from rawzoo.picture import Picture, upright
@@ -25,12 +25,16 @@ class Adapter(Protocol):
     It packs and scales the mosaic as the network was trained, for any size and any CFA phase that the card takes, and
     runs the network.
 
+    Further keywords, with types, are options of the model.
+
     Returns:
         float32 ``[3, H, W]`` on the CPU, of the size :func:`size` says: sRGB-encoded, 1 is white; it may leave 0..1
         a little. The task crops it and turns it upright.
     """
 
-    def __call__(self, predictor: Predictor, raw: RawImage, *, progress: Progress | None = None) -> Tensor: ...
+    def __call__(
+        self, predictor: Predictor, raw: RawImage, *, progress: Progress | None = None, **options: Any
+    ) -> Tensor: ...
 
 
 def size(card: ModelCard, rows: int, columns: int) -> tuple[int, int]:
@@ -47,8 +51,9 @@ def _scale(card: ModelCard) -> Fraction:
     return card.scale / 2 if card.input == "raw-planes" else card.scale
 
 
-def render(predictor: Predictor, raw: RawImage, *, progress: Progress | None = None) -> Picture:
-    """The picture a model of this task makes of a raw image: its default crop, upright, not clipped.
+def render(predictor: Predictor, raw: RawImage, *, progress: Progress | None = None, **options: Any) -> Picture:
+    """The picture a model of this task makes of a raw image: its default crop, upright, not clipped; ``options`` go to
+    its :class:`Adapter`.
 
     Raises:
         UsageError: the image holds no mosaic, or one of a kind the model does not take.
@@ -57,7 +62,7 @@ def render(predictor: Predictor, raw: RawImage, *, progress: Progress | None = N
     card = predictor.card
     require_mosaic(card, raw)
     adapter: Adapter = registry.adapter(card)
-    rgb = adapter(predictor, raw, progress=progress)
+    rgb = adapter(predictor, raw, progress=progress, **options)
     due = [3, *size(card, raw.height, raw.width)]
     if list(rgb.shape) != due:
         raise PluginError(

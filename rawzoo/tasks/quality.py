@@ -63,17 +63,24 @@ class Quality:
 
 class Adapter(Protocol):
     """What ``ModelCard.adapter`` of a model of this task names: it brings the picture, float32 ``[3, H, W]``, sRGB,
-    0..1, of any size, to the network's size and range, runs it, and says which score each output stands for."""
+    0..1, of any size, to the network's size and range, runs it, and says which score each output stands for. Keywords,
+    with types, are options of the model."""
 
-    def __call__(self, predictor: Predictor, picture: Tensor) -> Quality: ...
+    def __call__(self, predictor: Predictor, picture: Tensor, **options: Any) -> Quality: ...
 
 
-def judge(predictor: Predictor, picture: Picture, *, progress: Progress | None = None) -> Quality:  # noqa: ARG001
-    """How good a model of this task finds a picture."""
+def judge(
+    predictor: Predictor,
+    picture: Picture,
+    *,
+    progress: Progress | None = None,  # noqa: ARG001
+    **options: Any,
+) -> Quality:
+    """How good a model of this task finds a picture; ``options`` go to its :class:`Adapter`."""
     import torch
 
     adapter: Adapter = registry.adapter(predictor.card)
-    return adapter(predictor, torch.from_numpy(picture.picture).permute(2, 0, 1))
+    return adapter(predictor, torch.from_numpy(picture.picture).permute(2, 0, 1), **options)
 
 
 def measure(result: Quality, truth: float) -> dict[str, float]:

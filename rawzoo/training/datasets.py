@@ -81,15 +81,10 @@ class TrainingData(ABC):
 
 def picture_metrics(prediction: Tensor, target: Tensor, border: int = 8) -> dict[str, float]:
     """``psnr``, ``psnr_sqrt`` and ``ssim_sqrt`` of two pictures ``[1, C, H, W]``; see :meth:`TrainingData.measure`."""
-    edge = border if min(target.shape[-2:]) > 4 * border else 0
-    inner = (0, ..., slice(edge, target.shape[-2] - edge), slice(edge, target.shape[-1] - edge))
-    p, t = (x[inner].detach().float().clamp(0, 1).movedim(0, -1).cpu().numpy() for x in (prediction, target))
-    roots = np.sqrt(p), np.sqrt(t)
-    found = {"psnr": metrics.psnr(p, t), "psnr_sqrt": metrics.psnr(*roots)}
-    if min(p.shape[:2]) >= 11:  # SSIM's window
-        found["ssim_sqrt"] = metrics.ssim(*roots)
+    p, t = (x[0].detach().float().movedim(0, -1).cpu().numpy() for x in (prediction, target))
+    found = metrics.camera_figures(p, t, border)
     # Equal pictures have no finite PSNR, and a mean needs one.
-    return {name: min(value, 100.0) for name, value in found.items()}
+    return {name: min(value, 100.0) for name, value in found.items() if not np.isnan(value)}
 
 
 def files_in(folders: Sequence[str], suffixes: Sequence[str]) -> list[Path]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
+import rawzoo
 from rawzoo import ops
 from rawzoo.errors import UsageError
 from rawzoo.raw import color, noise, synthetic
@@ -157,3 +158,30 @@ def test_a_demosaicer_takes_it_back():
 def test_another_number_of_pictures_is_refused():
     with pytest.raises(UsageError, match=r"\[4, 3, H, W\]"):
         synthetic.expose(photographs(3), exposures(4), "RGGB", generator())
+
+
+@pytest.mark.parametrize("cfa", ["GBRG", XTRANS_PATTERN])
+def test_a_photograph_made_raw_develops_to_itself(cfa):
+    """Levels, white balance and colour matrix of the raw image belong together."""
+    pixels = np.full((36, 48, 3), (0.45, 0.3, 0.6), np.float32)
+    pixels[:, 24:] = (0.5, 0.5, 0.5)
+    raw, target = synthetic.photographed(pixels, (0.0, 0.0), cfa, seed=3)
+    camera = rawzoo.develop(raw, space="camera", dtype="float32")
+    flat = np.r_[6:18, 30:42]
+    np.testing.assert_allclose(camera[6:-6, flat], target[6:-6, flat], atol=1e-5)
+    found = rawzoo.develop(raw, tone="none", dtype="uint16") / 65535
+    # Highlights end where the first channel saturates, so the picture may be brighter.
+    gain = found[18, 36, 1] / 0.5
+    linear = color.srgb_decode(found[6:-6, flat]) / color.srgb_decode(found[18, 36])
+    np.testing.assert_allclose(linear, color.srgb_decode(pixels[6:-6, flat]) / color.srgb_decode(0.5), atol=2e-3)
+    assert gain >= 1.0
+
+
+def test_noise_of_a_photograph_made_raw():
+    a, b = 0.01, 0.002
+    raw, _ = synthetic.photographed(np.full((200, 300, 3), 0.6, np.float32), (a, b), "RGGB", seed=1)
+    clean, _ = synthetic.photographed(np.full((200, 300, 3), 0.6, np.float32), (0.0, 0.0), "RGGB", seed=1)
+    assert raw.noise_profile == ((a, b),)
+    for y, x in ((0, 0), (0, 1), (1, 1)):
+        level = float(clean.data[y, x])
+        assert np.var(raw.data[y::2, x::2] - level) == pytest.approx(a * level + b, rel=0.05)

@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ import rawzoo
 from rawzoo import evaluation, metrics
 from rawzoo.errors import UsageError
 from rawzoo.evaluation import Figures, find, summary
+from rawzoo.raw import synthetic
+from rawzoo.raw.cfa import XTRANS_PATTERN
 from rawzoo.running import Runner
 from rawzoo.tasks import Task, super_resolution
 from rawzoo.tasks.builtin import QUALITY
@@ -54,6 +58,92 @@ def test_pairs_of_raw_files_and_pictures(tmp_path, command):
     mean = np.mean([row["psnr"] for row in report["per_file"]])
     assert report["metrics"]["psnr"]["mean"] == pytest.approx(mean)
     assert set(report["metrics"]) == set(report["per_file"][0]) - {"file"}
+
+
+def noisy_and_clean(folder, name="a", noise=(1e-3, 1e-6), **fields):
+    """A noisy shot and a clean one of the same, of another white balance."""
+    scene = np.random.default_rng(0).random((6, 8, 3)).repeat(12, 0).repeat(12, 1).astype(np.float32)
+    shots = {}
+    for kind, level, seed in (("noisy", noise, 1), ("clean", (0.0, 0.0), 1)):
+        (folder / kind).mkdir(exist_ok=True)
+        raw, _ = synthetic.photographed(scene, level, "GRBG", seed)
+        stored = np.clip(raw.data * 15000 + 1000, 0, 16000).astype(np.uint16)
+        shots[kind] = rawzoo.RawImage.from_array(
+            stored, cfa="GRBG", black_level=1000, white_level=16000, color_matrices=raw.color_matrices,
+            as_shot_neutral=raw.as_shot_neutral if kind == "noisy" else (1, 1, 1), **fields,
+        )  # fmt: skip
+        rawzoo.write_dng(folder / kind / f"{name}.dng", shots[kind])
+
+
+def test_noisy_and_clean_shots(tmp_path, command):
+    noisy_and_clean(tmp_path, orientation=6)
+    noisy_and_clean(tmp_path, "quiet", noise=(1e-5, 0.0))
+    noisy_and_clean(tmp_path, "wrong")
+    rawzoo.write_dng(tmp_path / "clean" / "wrong.dng", raw_image("GRBG", 72, 90))
+    status, said, errors = command("evaluate", "malvar", tmp_path, "--json")
+    report = json.loads(said)
+    assert (status, len(errors.splitlines())) == (1, 1)
+    assert "wrong.dng: it has 96 x 72 pixels, GRBG, and " in errors
+    assert "wrong.dng has 90 x 72 pixels, GRBG; a pair must be of one size and pattern." in errors
+    assert [row["file"].split("/")[-1] for row in report["per_file"]] == ["a.dng", "quiet.dng"]
+    noisy, clean = (rawzoo.open(tmp_path / kind / "a.dng") for kind in ("noisy", "clean"))
+    found = rawzoo.develop(noisy, "malvar", space="camera", dtype="float32").clip(0, 1)[8:-8, 8:-8]
+    balanced = replace(clean, as_shot_neutral=noisy.as_shot_neutral)
+    truth = rawzoo.develop(balanced, space="camera", dtype="float32").clip(0, 1)[8:-8, 8:-8]
+    row, quiet = report["per_file"]
+    assert row["psnr"] == pytest.approx(metrics.psnr(found, truth))
+    assert row["psnr_sqrt"] == pytest.approx(metrics.psnr(np.sqrt(found), np.sqrt(truth)))
+    assert row["ssim_sqrt"] == pytest.approx(metrics.ssim(np.sqrt(found), np.sqrt(truth)))
+    assert quiet["psnr_sqrt"] > row["psnr_sqrt"]
+    assert set(report["metrics"]) == {"psnr", "psnr_sqrt", "ssim_sqrt"}
+
+
+def test_clean_shots_and_pictures_are_not_mixed(tmp_path, command):
+    noisy_and_clean(tmp_path)
+    noisy_and_clean(tmp_path, "b")
+    (tmp_path / "clean" / "b.dng").unlink()
+    save(tmp_path / "clean" / "b.png", 1)
+    status, _, errors = command("evaluate", "gbtf", tmp_path)
+    assert (status, len(errors.splitlines())) == (2, 1)
+    assert "holds raw files, such as a.dng, and pictures; evaluate them apart." in errors
+
+
+def test_photographs_made_raw(tmp_path, command):
+    for name in "ab":
+        save(tmp_path / f"{name}.png", 1, 60, 81)
+    reports = {}
+    for level in ("0", "0.004", "0.004,0.01"):
+        status, said, _ = command("evaluate", "bilinear", tmp_path, "--noise", level, "--json")
+        assert status == 0
+        reports[level] = json.loads(said)
+    assert command("evaluate", "bilinear", tmp_path, "--noise", "0.004,0.01", "--json")[1] == said
+    means = [report["metrics"]["psnr_sqrt"]["mean"] for report in reports.values()]
+    assert means[0] > means[1] > means[2]
+    a, b = reports["0.004,0.01"]["per_file"]
+    assert a["psnr"] != b["psnr"]  # another name, another camera
+    pixels = rawzoo.open_picture(tmp_path / "a.png").pixels
+    raw, truth = synthetic.photographed(pixels, (0.004, 0.01), "RGGB", zlib.crc32(b"a.png"))
+    found = rawzoo.develop(raw, "bilinear", space="camera", dtype="float32")
+    assert a["psnr"] == pytest.approx(metrics.psnr(found[8:-8, 8:-8].clip(0, 1), truth[8:-8, 8:-8].clip(0, 1)))
+    xtrans = json.loads(command("evaluate", "bilinear", tmp_path, "--noise", "0", "--cfa", XTRANS_PATTERN, "--json")[1])
+    assert xtrans["metrics"]["psnr"] != reports["0"]["metrics"]["psnr"]
+
+
+def test_noise_of_one_number_is_that_of_a_full_frame_sensor():
+    assert evaluation.parse_noise("0.004,2e-5") == (0.004, 2e-5)
+    assert evaluation.parse_noise("0") == (0.0, 0.0)
+    assert evaluation.parse_noise("1.6e-5") == pytest.approx((1.6e-5, (1.6e-5 * math.hypot(1.1, 3.7)) ** 2))
+    for text in ("", "x", "1,2,3", "-1", "nan", "1,inf"):
+        with pytest.raises(UsageError, match="--noise takes one or two numbers"):
+            evaluation.parse_noise(text)
+
+
+def test_wrong_photographs(weights, tmp_path, command):
+    status, _, errors = command("evaluate", "gbtf", tmp_path, "--noise", "0.1")
+    assert (status, "is no folder with photographs" in errors) == (2, True)
+    assert "photographs are made raw with --noise" in command("evaluate", "gbtf", tmp_path)[2]
+    arguments = ("evaluate", "larger", tmp_path, "--weights", weights["larger"], "--noise", "0.1")
+    assert "for task demosaic only, and model larger is for super-resolution" in command(*arguments)[2]
 
 
 def test_published_layout_of_super_resolution(weights, tmp_path, command):
@@ -131,10 +221,6 @@ def test_data_that_is_none(weights, tmp_path, command):
         status, _, errors = command("evaluate", model, tmp_path, "--weights", weights[model])
         assert (status, words in errors) == (2, True), errors
     assert "does not exist" in command("evaluate", "gbtf", tmp_path / "nowhere")[2]
-    assert (
-        "take no shave" in command("evaluate", "judge", tmp_path, "--weights", weights["judge"], "--shave", "1")[2]
-        or True
-    )
 
 
 def test_figures():

@@ -56,7 +56,7 @@ def test_a_raw_file_is_developed_for_a_model_of_pictures(weights, folder):
 def test_what_does_not_fit(weights, folder):
     with pytest.raises(UsageError, match=r"model render works on what the sensor saw, and .*b\.jpg is a developed"):
         rawzoo.run("render", folder / "b.jpg", weights=weights["render"])
-    with pytest.raises(UsageError, match="task quality, which takes no noise"):
+    with pytest.raises(UsageError, match="model judge takes no noise; it takes no options"):
         rawzoo.run("judge", folder / "c.png", weights=weights["judge"], noise=(0, 0))
     with pytest.raises(UsageError, match="takes no progress_bar"):
         rawzoo.run("judge", folder / "c.png", weights=weights["judge"], progress_bar=1)
@@ -116,7 +116,7 @@ def test_one_picture_and_its_depths(weights, folder, tmp_path, command):
 
 
 def test_labels_and_scores(weights, folder, command):
-    status, said, _ = command("run", "see", folder / "a.dng", "--weights", weights["see"], "--noise", "0.1,0")
+    status, said, _ = command("run", "see", folder / "a.dng", "--weights", weights["see"], "--set", "noise=0.1,0")
     assert status == 0
     assert said.splitlines()[0].endswith(("cat", "dog", "sky"))
     assert said.splitlines()[-1] == "noise (0.1, 0.0)"
@@ -129,6 +129,17 @@ def test_labels_and_scores(weights, folder, command):
     assert (status, report["model"], report["task"], report["failures"]) == (0, "judge", "quality", [])
     expected = rawzoo.run("judge", folder / "c.png", weights=weights["judge"])
     assert report["results"][0]["mean"] == expected.mean
+
+
+def test_options_of_models(weights, folder, command):
+    """Those of the task and those that only the model's adapter knows, typed and in Python."""
+    arguments = ("run", "see", folder / "a.dng", "--weights", weights["see"])
+    options = ("--set", "size=8", "--set", "label=a=b", "--set", "loud=true", "--set", "noise=1e-3,0")
+    assert command(*arguments, *options)[1].splitlines()[-1] == "noise (0.001, 0.0), size 8, label a=b!"
+    found = rawzoo.run("see", folder / "a.dng", weights=weights["see"], size=8, label="x")
+    assert found.note == "noise None, size 8, label x"
+    status, _, errors = command(*arguments, "--set", "noise=1,-1")
+    assert (status, "noise must be two numbers, none negative" in errors) == (1, True)
 
 
 def test_a_mosaic_in_a_png(weights, tmp_path, command):
@@ -148,9 +159,18 @@ def test_a_mosaic_in_a_png(weights, tmp_path, command):
         ("larger", (), "makes pictures; say with -o"),
         ("judge", ("-o", "x.jpg"), "gives no picture; leave out -o x.jpg"),
         ("judge", ("--resume",), "say with -o"),
-        ("judge", ("--noise", "1"), "must be two numbers"),
-        ("judge", ("--noise", "1,-1"), "must not be negative"),
-        ("judge", ("--tuning", "x"), "takes no tuning"),
+        ("see", ("--set", "noise=1"), "noise=1: give 2 numbers with a comma between them."),
+        ("see", ("--set", "noise=1,b"), "noise=1,b: give 2 numbers"),
+        (
+            "see",
+            ("--set", "nose=1,1"),
+            "takes no nose (did you mean noise?); it takes noise, size, label, loud.",
+        ),
+        ("see", ("--set", "size=big"), "size=big: give a whole number."),
+        ("see", ("--set", "loud=1"), "loud=1: give true or false."),
+        ("see", ("--set", "progress=1"), "takes no progress"),
+        ("see", ("--set", "size"), "NAME=VALUE, such as size=128, not 'size'"),
+        ("judge", ("--set", "tuning=x"), "model judge takes no tuning; it takes no options"),
         ("larger", ("-o", "x.dng"), "a DNG holds sensor data"),
         ("larger", ("-o", "x.gif"), "x.gif"),
         ("larger", ("-o", "x.png", "--depth", "12"), "--depth"),

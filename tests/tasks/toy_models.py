@@ -51,10 +51,14 @@ class Pool(nn.Module):
         return self.last(x.mean((2, 3)))
 
 
-def see(predictor, raw, *, noise=None, progress=None):
+def see(
+    predictor, raw, *, noise: tuple[float, float] | None = None, size: int | None = None, label: str = "",
+    loud: bool = False, progress: "NotImported | None" = None,
+):
     x = torch.from_numpy((raw.mosaic.astype(np.float32) - 64) / 4031)[None]
     shares = torch.softmax(predictor.run(x), 0).numpy()
-    return Classification(shares, ("cat", "dog", "sky"), x.expand(3, -1, -1).numpy(), f"noise {noise}")
+    said = f"noise {noise}" + (f", size {size}, label {label}" if size else "") + "!" * loud
+    return Classification(shares, ("cat", "dog", "sky"), x.expand(3, -1, -1).numpy(), said)
 
 
 def see_too_much(predictor, raw, *, noise=None, progress=None):
@@ -79,6 +83,17 @@ class Larger(nn.Module):
 
     def forward(self, x):
         return F.pixel_shuffle(self.conv(x - 100) + 100, 2)
+
+
+class Sized(Larger):
+    def forward(self, x):
+        return super().forward(x) * (2 if x.shape[2] > 100 else 1)
+
+
+class Plain(Planes):
+    def forward(self, x):
+        rgb = ops.demosaic(F.pixel_shuffle(x, 2)[0, 0], "RGGB", method="malvar")[None]
+        return super().forward(x) + rgb
 
 
 class Flat(Larger):
@@ -109,6 +124,10 @@ CARDS = (
     replace(ISP, name="smaller", architecture=f"{NET}:FewerPlanes", scale=Fraction(1)),
     replace(CLASSIFY, name="too-much", adapter=f"{NET}:see_too_much"),
     replace(SR, name="flat", architecture=f"{NET}:Flat"),
+    replace(SR, name="sized", architecture=f"{NET}:Sized"),
+    ModelCard(
+        "plain", "demosaic", f"{NET}:Plain", summary="A sum.", input="packed", cfa="RGGB", scale=Fraction(2), halo=2
+    ),
     replace(QUALITY, name="backwards", adapter=f"{NET}:judge_backwards"),
 )
 

@@ -109,6 +109,8 @@ def test_the_wheels_in_a_fresh_environment(environment):
         "deeper-mobilenet-v1",
         "dirty-pixels",
         "dirty-pixels-isp",
+        "dirty-pixels-isp-2",
+        "dirty-pixels-isp-3",
         "dirty-pixels-isp-4",
         "dirty-pixels-no-anscombe",
         "eusr-aesthetic",

@@ -118,6 +118,25 @@ def test_isp(golden, written, case, name, options):
     assert_close(found.numpy(), np.moveaxis(file[f"{case}/outputs"], -1, 1))
 
 
+@pytest.mark.parametrize("iterations", [2, 3])
+def test_isp_of_other_numbers_of_iterations(golden, written, iterations):
+    """No golden output has them: their priors are those of the network of four."""
+    variables = golden.isp(iterations=4)
+    later = tuple(f"gauss_den/iter_{step}/" for step in range(iterations, 4))
+    done = importing.import_checkpoint(written({k: v for k, v in variables.items() if not k.startswith(later)}))
+    assert done.provenance.model == f"dirty-pixels-isp-{iterations}"
+    assert f"{iterations} iterations, step 216759" in done.provenance.description
+    few = rawzoo.load(done.provenance.model)
+    importing.import_checkpoint(written(variables), name="four")
+    four = rawzoo.load("dirty-pixels-isp-4", weights="four").module
+    x = torch.rand(1, 4, 16, 16)
+    with torch.inference_mode():
+        expected = four.eval()
+        expected.iterations = expected.iterations[:iterations]
+        assert_close(few.module(x).numpy(), expected(x).numpy())
+    assert few.card.halo == 32 * iterations
+
+
 def test_mobilenet_is_for_mosaics_or_for_pictures(golden, written):
     index = written(golden.mobilenet(), training=False)
     with pytest.raises(UsageError, match=r"mobilenet-v1 \(.*mobilenet-v1-mosaic \(.*--as MODEL"):
@@ -168,9 +187,9 @@ def test_other_numbers_of_classes(golden, written):
 def test_what_is_not_taken(golden, written):
     """Networks of other widths and iteration counts, and parts."""
     half = {k: v[..., : max(1, v.shape[-1] // 2)] if v.ndim == 4 else v for k, v in golden.mobilenet().items()}
-    three = golden.isp(iterations=3)
+    five = golden.isp(iterations=5)
     lacking = golden.mobilenet()
-    for variables in (half, three, {k: v for k, v in golden.isp().items() if "conv_in" not in k}):
+    for variables in (half, five, {k: v for k, v in golden.isp().items() if "conv_in" not in k}):
         with pytest.raises(WeightsError, match="no importer recognises"):
             importing.import_checkpoint(written(variables, training=False))
     del lacking["MobilenetV1/Conv2d_5_pointwise/BatchNorm/moving_variance"]

@@ -305,7 +305,4 @@ def test_halo_of_the_card():
         seen = x.grad.abs().sum((0, 1)).nonzero()
         reach = max(reach, int((seen - middle).abs().max()))
     assert reach == 32
-    assert {card.name: card.halo for card in CARDS if card.task == "isp"} == {
-        "dirty-pixels-isp": reach,
-        "dirty-pixels-isp-4": 4 * reach,
-    }
+    assert [card.halo for card in CARDS if card.task == "isp"] == [n * reach for n in (1, 2, 3, 4)]

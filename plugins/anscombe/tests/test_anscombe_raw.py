@@ -17,6 +17,7 @@ from rawzoo.raw import noise as raw_noise
 from rawzoo.raw.cfa import color_tile
 from rawzoo.raw.color import camera_to_linear
 from rawzoo.raw.image import ColorMatrix
+from rawzoo.running import options_of, parse_options
 from rawzoo.tasks.classify import classify
 from rawzoo.tasks.isp import render
 from rawzoo.testing import write_random_weights
@@ -179,6 +180,9 @@ def test_options_of_the_adapter(load, tmp_path):
     found = joint(predictor, raw_image(300, 400), labels=path, size=128)
     assert found.labels[7] == "thing 7"
     assert found.image.shape == (3, 128, 128)
+    assert options_of(predictor.card).keys() == {"noise", "labels", "size"}
+    typed = parse_options(predictor.card, [f"labels={path}", "size=128"])
+    assert np.array_equal(rawzoo.run(predictor, raw_image(300, 400), **typed).image, found.image)
     path.write_text("0:one")
     with pytest.raises(UsageError, match="names 1 classes, and the network has 1001"):
         joint(predictor, raw_image(300, 400), labels=path)

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
+from anscombe_golden import nhwc
 
 from rawzoo.errors import RawzooError
 from rawzoo.raw import noise
 from rawzoo_anscombe import labels
-from rawzoo_anscombe.sensors import PROFILES, SENSORS, draw_light_levels, noise_std
+from rawzoo_anscombe.isp import bayer_mask
+from rawzoo_anscombe.sensors import PROFILES, SENSORS, draw_light_levels, expose, nearest, noise_std
 
 
 @pytest.fixture
@@ -53,6 +56,33 @@ def test_light_levels_of_a_profile(file):
     assert {name: 2000 * low for name, (low, _) in PROFILES.items()} == {
         "3lux": 3, "6lux": 6, "2to20lux": 2, "2to200lux": 2,
     }  # fmt: skip
+
+
+def test_crop_and_size_of_the_synthetic_evaluation(file):
+    np.testing.assert_array_equal(nearest(375, 128), file["crop_resize_375x500/rows"])
+    np.testing.assert_array_equal(nearest(500, 128), file["crop_resize_375x500/cols"])
+
+
+def test_what_the_sensor_sees_of_a_photograph(file):
+    """Without noise, the kept pixels behind the reference's mask; with it, its moments and limits."""
+    mask = file["mask_4x6"]
+    photograph = np.random.default_rng(0).uniform(0.1, 1, (375, 500, 3)).astype(np.float32)
+    clean = expose(photograph, 0.0, 0.0, np.random.default_rng(0))
+    rows, columns = file["crop_resize_375x500/rows"], file["crop_resize_375x500/cols"]
+    expected = np.moveaxis(photograph[np.ix_(rows, columns)], -1, 0)
+    seen = np.tile(mask, (32, 22, 1))[:128, :128].transpose(2, 0, 1)
+    np.testing.assert_array_equal(clean, expected * seen)
+    np.testing.assert_array_equal(nhwc(bayer_mask(torch.zeros(1, 3, 4, 6)))[0], mask)
+
+    level = "0.003"
+    noisy = expose(
+        np.full((375, 500, 3), file["levels"][3]), *SENSORS["Nexus_6P_rear"].noise(float(level)),
+        np.random.default_rng(0), size=512,
+    )[seen_by := np.tile(mask, (128, 86, 1))[:512, :512].transpose(2, 0, 1) > 0]  # fmt: skip
+    assert seen_by.sum() == 512 * 512
+    for name, found in (("mean", noisy.mean()), ("var", noisy.var())):
+        assert found == pytest.approx(file[f"stats/{level}/analytic_clipped_{name}"][3], rel=0.02)
+    assert (noisy.min(), noisy.max()) == (0, 1)
 
 
 @pytest.mark.parametrize("std", [0.001, 0.05])

@@ -7,11 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rawzoo.errors import UsageError
-from rawzoo_anscombe.isp import AnscombeISP
+from rawzoo_anscombe.isp import AnscombeISP, bayer_mask
 from rawzoo_anscombe.layers import ConvNorm
 
 #: The classes of ImageNet's challenge, and the background in front of them.
 CLASSES = 1001
+
+#: Side of the mosaic and of the picture that the networks see by default; the paper's captured images.
+SIZE = 224
 
 #: The largest side: beyond it the last pooling leaves more than one value.
 LARGEST = 256
@@ -53,6 +56,10 @@ class MobileNetV1(nn.Module):
             channels = outputs
         self.dropout = nn.Dropout(0.001)
         self.logits = nn.Conv2d(channels, classes, 1)
+
+    def example_inputs(self, height: int, width: int) -> tuple[Tensor, ...]:  # noqa: ARG002 - its pooling has one size
+        """What it sees by default, for export."""
+        return (2.0 * torch.rand(1, 3, SIZE, SIZE) - 1.0,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, K]`` of pictures ``[B, 3, H, W]``, R, G, B in -1..1; H and W from 1 to 256.
@@ -133,6 +140,12 @@ class JointNetwork(nn.Module):
         super().__init__()
         self.isp = AnscombeISP(use_anscombe, noise_channel, num_iters)
         self.classifier = MobileNetV1(classes)
+
+    def example_inputs(self, height: int, width: int) -> tuple[Tensor, ...]:  # noqa: ARG002 - MobileNet has one size
+        """What it sees by default, for export: the mosaic, and where it is needed its noise in R, G, B."""
+        y = torch.rand(1, 3, SIZE, SIZE)
+        y = y * bayer_mask(y)
+        return (y, 0.01 * torch.rand(1, 3) + 0.01, 0.01 * torch.rand(1, 3)) if self.isp.use_anscombe else (y,)
 
     def forward(self, y: Tensor, alpha: Tensor | None = None, sigma: Tensor | None = None) -> Tensor:
         """Logits ``[B, K]``; the arguments are those of :meth:`rawzoo_anscombe.isp.AnscombeISP.forward`, H and W up to

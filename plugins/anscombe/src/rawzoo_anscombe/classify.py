@@ -20,15 +20,13 @@ from rawzoo.pipeline import develop
 from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.tasks.classify import Classification
 from rawzoo_anscombe import labels as label_table
-from rawzoo_anscombe import signal
-from rawzoo_anscombe.classifiers import JointNetwork
+from rawzoo_anscombe import sensors, signal
+from rawzoo_anscombe.classifiers import SIZE, JointNetwork
 
 if TYPE_CHECKING:
     from rawzoo.inference.predictor import Predictor, Progress
     from rawzoo.raw.image import RawImage
 
-#: Side of the mosaic and of the picture that the networks see; the paper's captured images.
-SIZE = 224
 #: The smallest mosaic, whose last feature map has one cell.
 SMALLEST = 32
 
@@ -161,9 +159,8 @@ def developed(
     """For classifiers of pictures: the developed picture's middle 87.5 %, as slim evaluates them; as :func:`joint`."""
     _check_size(size, 1)
     picture = develop(raw)
-    height, width = picture.shape[:2]
-    top, left = (int((n - 0.875 * n) / 2) for n in (height, width))
-    middle = torch.from_numpy(picture[top : height - top, left : width - left]).permute(2, 0, 1)[None].float() / 255.0
+    rows, columns = (slice(*sensors.middle(n)) for n in picture.shape[:2])
+    middle = torch.from_numpy(picture[rows, columns]).permute(2, 0, 1)[None].float() / 255.0
     small = torch.nn.functional.interpolate(middle, (size, size), mode="bilinear", antialias=True)[0]
     found = predictor.run(2.0 * small - 1.0)
     return _classification(found, small.numpy(), "", labels, progress)

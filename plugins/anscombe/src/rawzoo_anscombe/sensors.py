@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rawzoo.raw import noise
+from rawzoo.raw.cfa import color_tile
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -59,6 +62,46 @@ def draw_light_levels(profile: str, count: int, rng: np.random.Generator) -> npt
     """Light levels of a profile, evenly distributed on a logarithmic scale; ``[count]``."""
     low, high = PROFILES[profile]
     return np.asarray(low * np.exp(rng.uniform(0.0, np.log(high / low), count)))
+
+
+def middle(size: int) -> tuple[int, int]:
+    """First and last row (or column) but one of the middle 87.5 % of so many, as slim's evaluation cuts them."""
+    first = int((size - 0.875 * size) / 2)
+    return first, size - first
+
+
+def nearest(size: int, count: int) -> npt.NDArray[np.int64]:
+    """Rows (or columns) of a picture of ``size`` that the synthetic evaluation keeps: ``count`` of its middle, the
+    nearest ones by TensorFlow 1's rule, which looks at their upper left corners. Averaging would take noise away."""
+    first, last = middle(size)
+    return first + np.arange(count) * (last - first) // count
+
+
+def expose(
+    photograph: npt.ArrayLike, alpha: float, sigma: float, rng: np.random.Generator, size: int = 128
+) -> npt.NDArray[np.float32]:
+    """What a sensor sees of a photograph, as in the paper's synthetic evaluation: its values, taken for linear, made
+    smaller, with noise in every channel, clipped, and of each pixel the one colour that a BGGR mosaic has there.
+
+    Args:
+        photograph: ``[H, W, 3]``, R, G, B in 0..1.
+        alpha, sigma: the noise: variance = alpha x + sigma^2; see :meth:`Sensor.noise`.
+        rng: source of the noise.
+        size: S, even.
+
+    Returns:
+        float32 ``[3, S, S]``, as :class:`rawzoo_anscombe.classifiers.JointNetwork` takes it.
+    """
+    picture = np.asarray(photograph, np.float32)
+    small = picture[np.ix_(nearest(picture.shape[0], size), nearest(picture.shape[1], size))]
+    noisy = np.clip(noise.add_noise(small, [(alpha, sigma**2)], rng), 0.0, 1.0)
+    return np.ascontiguousarray((noisy * _mask(size, size)).transpose(2, 0, 1))
+
+
+def _mask(height: int, width: int) -> npt.NDArray[np.float32]:
+    """``[H, W, 3]`` of 0 and 1: which of R, G, B a BGGR mosaic has at each pixel."""
+    colour = color_tile("BGGR")[np.ix_(np.arange(height) % 2, np.arange(width) % 2)]
+    return np.asarray(np.eye(3, dtype=np.float32)[colour])
 
 
 # Daubechies' high-pass filter of six taps.

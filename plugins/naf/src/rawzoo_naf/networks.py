@@ -67,8 +67,14 @@ class NafNet(UNet):
             merge=None if merge == "add" else partial(PlainMerge, gated=merge == "gated"),
             residual=True,
         )
+        self.window = None if train_size is None else int(1.5 * train_size)
         if train_size is None:
             self.reach = _reach(encoder, middle, decoder)
+
+    def example_inputs(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """A picture larger than the windows, where there are some: what is traced holds for such pictures."""
+        times = 1 if self.window is None else self.window // min(height, width) + 1
+        return (torch.rand(1, 3, times * height, times * width),)
 
 
 def _reach(encoder: Sequence[int], middle: int, decoder: Sequence[int]) -> int:
@@ -114,6 +120,11 @@ class TreeNet(UNet):
 
         chans = doubling(width, len(encoder) + 1)
         super().__init__(chans, encoder, middle, decoder, block=tree, residual=True)
+        self.cond_channels = cond_channels
+
+    def example_inputs(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """As published for export: the picture, twice the size of the packed mosaic, and the condition."""
+        return torch.rand(1, 3, 2 * height, 2 * width), torch.rand(1, self.cond_channels)
 
 
 _BLOCKS: dict[str, Callable[[int], MakeBlock]] = {
@@ -171,6 +182,7 @@ class CondNaf(nn.Module):
         super().__init__()
         self.form = form
         self.gamma = gamma
+        self.cond_input = cond_input
         half = form in ("debayer-half", "shuffle", "shuffle-pass")
         inside = {"debayer-in": 3, "demosaic-in": 3, "debayer-joined": 32}.get(form, 4)
         make: MakeBlock = _BLOCKS[block](cond_output)
@@ -196,6 +208,11 @@ class CondNaf(nn.Module):
             self.intro = nn.Sequential(nn.Conv2d(4, 4 * 29, 3, padding=1), nn.PixelShuffle(2))
         if form == "shuffle-pass":
             self.upscale = nn.Sequential(nn.ConvTranspose2d(4, 3, 2, stride=2))
+
+    def example_inputs(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """As published for export: the mosaic, the condition, and where it is added to, the demosaiced picture."""
+        inputs = torch.rand(1, 4, height, width), torch.rand(1, self.cond_input)
+        return (*inputs, torch.rand(1, 3, 2 * height, 2 * width)) if self.form.startswith("residual") else inputs
 
     def forward(self, x: Tensor, cond: Tensor, residual: Tensor | None = None) -> Tensor:
         """``[N, 4, h, w]`` R, Gr, Gb, B and ``[N, cond_input]`` to ``[N, 3, 2h, 2w]``, all linear Rec. 2020 in 0..1.

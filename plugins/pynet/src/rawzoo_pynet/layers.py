@@ -294,9 +294,10 @@ def _shares(out: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
 class _Output:
     """What a layer makes, stripe by stripe, on its way to ``out``."""
 
-    def __init__(self, layer: ConvLayer, out: Tensor) -> None:
+    def __init__(self, layer: ConvLayer, out: Tensor, whole: bool) -> None:
         self.layer = layer
         self.out = out
+        self._whole = whole
         norm = layer.instance
         self._affine = norm.affine(*norm.kept) if norm is not None and norm.kept is not None else None
         self._moments = _Moments(norm.pooled) if norm is not None and norm.kept is None else None
@@ -306,17 +307,25 @@ class _Output:
         if self._moments is None:
             return self._finished(y)
         self._moments.add(y)
-        return y
+        if not self._whole:
+            return y
+        self._measured()
+        return self._finished(y)
 
-    def finish(self, spans: Sequence[tuple[int, int]]) -> None:
-        """After the last stripe: what had to wait for the statistics."""
+    def _measured(self) -> None:
         norm = self.layer.instance
-        if norm is None or self._moments is None:
-            return
+        assert norm is not None
+        assert self._moments is not None
         statistics = self._moments.result()
         if norm.pooled:
             norm.kept = statistics
         self._affine = norm.affine(*statistics)
+
+    def finish(self, spans: Sequence[tuple[int, int]]) -> None:
+        """After the last stripe: what had to wait for the statistics."""
+        if self._moments is None or self._whole:
+            return
+        self._measured()
         for top, bottom in spans:
             rows = self.out[:, :, top:bottom]
             rows.copy_(self._finished(rows))
@@ -331,8 +340,8 @@ class _Output:
 def _striped(source: _Source, layers: Sequence[ConvLayer], outs: Sequence[Tensor]) -> None:
     """Run layers that read one source; each writes to its own output, which may be the source's memory."""
     margin = max(layer.margin for layer in layers)
-    outputs = [_Output(layer, out) for layer, out in zip(layers, outs, strict=True)]
     spans = _spans(source, margin)
+    outputs = [_Output(layer, out, whole=len(spans) == 1) for layer, out in zip(layers, outs, strict=True)]
     pending: list[tuple[Tensor, Tensor]] = []
     for top, bottom in spans:
         padded = _padded(source, top, bottom, margin, reflect=layers[0].padding == "reflect")
