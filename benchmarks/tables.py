@@ -20,6 +20,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 COPIES = ("memcpy", "NT copy")
 #: The group with a table of its own.
 NETWORKS = "networks"
+DENOISERS = "denoisers"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -60,7 +61,7 @@ def wrong(entry: dict[str, Any]) -> bool:
 
 def times(record: dict[str, Any]) -> str:
     parts = []
-    entries = [e for e in comparisons(record) if e["group"] != NETWORKS]
+    entries = [e for e in comparisons(record) if e["group"] not in (NETWORKS, DENOISERS)]
     for group in dict.fromkeys(e["group"] for e in entries):
         rows = []
         for entry in (e for e in entries if e["group"] == group):
@@ -92,6 +93,25 @@ def networks(record: dict[str, Any]) -> str:
     if not rows:
         return "Not in the latest record."
     return table(["", "MP", "threads", "ms, min / median", "s/MP", "times as fast as plain torch", "not slower"], rows)
+
+
+def denoisers(record: dict[str, Any]) -> str:
+    entries = [e for e in comparisons(record) if e["group"] == DENOISERS]
+    if not entries:
+        return "Not in the latest record."
+    names = list(entries[0]["peers"])
+    rows = []
+    for entry in entries:
+        seconds = entry["ms"]["min"] / 1e3 / entry["megapixels"]
+        times = [number(entry["peers"][name]["times_as_fast"]) for name in names]
+        rows.append([entry["name"], str(entry["threads"]), number(seconds), *times])
+    found = table(["", "threads", "s/MP", *(f"times as fast as {name}" for name in names)], rows)
+    for benchmark in record["benchmarks"]:
+        if peaks := benchmark["extra_info"].get("gigabytes"):
+            found += "\n\n" + table(
+                ["one picture, whole process", "peak GiB"], [[k, number(v)] for k, v in peaks.items()]
+            )
+    return found
 
 
 def verdict(value: float, goal: dict[str, Any]) -> str:
@@ -203,6 +223,7 @@ def main() -> None:
         "goals": goals,
         "times": times,
         "networks": networks,
+        "denoisers": denoisers,
         "quality": quality,
     }.items():
         page = replace(page, name, section(record))
