@@ -1,0 +1,95 @@
+"""``rawzoo naf``: the way from RawNIND to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rawzoo.cli.console import columns, write
+from rawzoo.errors import RawzooError
+from rawzoo_naf.rawnind import DATASET, SERVER
+
+app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+
+Cameras = Annotated[
+    list[str] | None,
+    typer.Option("--camera", help="Only these cameras: A7C, X-Trans, cr2 (names and suffixes)."),
+]
+Scenes = Annotated[list[str] | None, typer.Option("--scene", help="Only these scenes, such as 'MuseeL-*'.")]
+
+
+@app.callback()
+def naf() -> None:
+    """Train denoisers on RawNIND."""
+
+
+@app.command()
+def download(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    camera: Cameras = None,
+    scene: Scenes = None,
+    list_only: Annotated[bool, typer.Option("--list", help="Say what would come, and end.")] = False,
+    server: Annotated[str, typer.Option(help="A Dataverse server.")] = SERVER,
+    dataset: Annotated[str, typer.Option(help="The dataset's persistent identifier.")] = DATASET,
+) -> None:
+    """Download RawNIND (120 GB), or some of its cameras and scenes.
+
+    Each file is checked before it gets its name. Interrupted, the same command goes on where it ended. The dataset is
+    CC BY-SA 4.0; what its dataset.yaml says about single scenes may be narrower.
+    """
+    from rawzoo_naf import download as downloads
+    from rawzoo_naf.rawnind import Name, chosen
+
+    files = downloads.listing(server, dataset)
+    if camera or scene:
+        names = chosen(filter(None, (Name.of(file.name) for file in files)), camera or (), scene or ())
+        kept = {name.file for name in names}
+        files = [file for file in files if file.name in kept]
+    if not files:
+        raise RawzooError(f"none of the dataset's files fits; rawzoo naf download {folder} --list shows all.")
+    todo = downloads.missing(files, folder)
+    size = sum(file.size for file in files)
+    if list_only:
+        table = columns("file", "MB", "there", numbers=("MB",))
+        for file in files:
+            table.add_row(file.name, f"{file.size / 1e6:.1f}", "" if file in todo else "yes")
+        write(table)
+    write(f"{len(files)} files, {size / 1e9:.2f} GB; {len(files) - len(todo)} are there.")
+    if list_only or not todo:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    downloads.check_space(todo, folder)
+    failed = _fetch_all(server, todo, folder)
+    if failed:
+        raise RawzooError(f"{len(failed)} of {len(todo)} files could not be downloaded.")
+    write(f"{len(todo)} files came, all with the checksums that the server lists.")
+
+
+def _fetch_all(server: str, files: list, folder: Path) -> list[str]:  # type: ignore[type-arg]
+    """Downloads one after the other with a bar; gives the names of those that failed, each of which is reported."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from rawzoo_naf import download as downloads
+
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    speed = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    failed = []
+    with Progress(BarColumn(), *speed, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        done = 0
+        task = bar.add_task("", total=sum(file.size for file in files))
+        for file in files:
+            begin = done
+
+            def advance(name: str, there: int, size: int, begin: int = begin) -> None:
+                bar.update(task, completed=begin + min(there, size), description=name.partition("_sha1")[0])
+
+            try:
+                downloads.fetch(server, file, folder, advance)
+            except RawzooError as error:
+                errors.print(f"rawzoo: {error}", style="red", markup=False)
+                failed.append(file.name)
+            done += file.size
+    return failed
