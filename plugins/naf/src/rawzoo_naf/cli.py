@@ -17,6 +17,7 @@ Cameras = Annotated[
     list[str] | None,
     typer.Option("--camera", help="Only these cameras: A7C, X-Trans, cr2 (names and suffixes)."),
 ]
+Workers = Annotated[int, typer.Option("--workers", "-j", min=1, help="Decoders at a time.")]
 Scenes = Annotated[list[str] | None, typer.Option("--scene", help="Only these scenes, such as 'MuseeL-*'.")]
 
 
@@ -65,6 +66,52 @@ def download(
     if failed:
         raise RawzooError(f"{len(failed)} of {len(todo)} files could not be downloaded.")
     write(f"{len(todo)} files came, all with the checksums that the server lists.")
+
+
+@app.command()
+def align(
+    folder: Annotated[Path, typer.Argument(help="Where RawNIND's files are.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PAIRS.csv", help="The table of pairs.")],
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Correlation below which a pair is not used.")] = 0.92,
+    camera: Cameras = None,
+    scene: Scenes = None,
+    workers: Workers = 2,
+) -> None:
+    """Find how each noisy file lies on the clean one of its scene.
+
+    Interrupted, the same command goes on; pairs that are in the table stay as they are. Contact sheets beside the
+    table show the pairs with use = 0: look at them, and change use where you see it otherwise.
+    """
+    from rawzoo import batch
+    from rawzoo.cli.files import work_through
+    from rawzoo_naf import align as aligning
+    from rawzoo_naf.rawnind import Name, chosen, scenes
+
+    files = {file.name: file for file in sorted(folder.iterdir())} if folder.is_dir() else {}
+    names = chosen(filter(None, map(Name.of, files)), camera or (), scene or ())
+    found = {each.truth: each for each in scenes(files[name.file] for name in names)}
+    if not found:
+        raise RawzooError(f"{folder} has no pairs of RawNIND's files that fit.")
+    table = aligning.Table(output)
+    todo = [s.truth for s in found.values() if not all(table.has(noisy, s.truth) for noisy in s.noisy)]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    recipe = aligning.AlignScene(found, table, threshold)
+    for outcome in work_through("Aligning", [batch.Job(truth) for truth in todo], recipe, workers=workers):
+        failed += len(found[outcome.job.source].noisy) if outcome.error else outcome.found
+
+    bad = {output.parent / row["noisy"]: row for row in table.rows if row["use"] == "0"}
+    look = aligning.Look(bad, output.parent)
+    strips = {}
+    for outcome in work_through("Drawing", [batch.Job(noisy) for noisy in bad], look, workers=workers):
+        if not outcome.error:
+            strips[outcome.job.source] = outcome.found
+    sheets = aligning.write_sheets([strips[noisy] for noisy in bad if noisy in strips], output)
+    write(f"{len(table.rows)} pairs in {output}; {len(bad)} are not used" + (":" if sheets else "."))
+    for sheet in sheets:
+        write(f"  {sheet}")
+    if failed:
+        raise RawzooError(f"{failed} pairs could not be aligned.")
 
 
 def _fetch_all(server: str, files: list, folder: Path) -> list[str]:  # type: ignore[type-arg]
