@@ -235,6 +235,14 @@ def from_mapping(kind: type, values: Mapping[str, Any], where: str) -> Any:
     return _build(kind, values, where, "")
 
 
+def make(section: str, values: str | Mapping[str, Any], where: str) -> Any:
+    """What a section such as ``loss`` would be: a name, or a mapping with the name and its options; raises as
+    :func:`read`, naming ``where``."""
+    part: Part = _build(Part, values, where, section)
+    _check_part(where, section, part)
+    return _factory(section, part.name)(**part.options)
+
+
 def _check(recipe: Recipe, where: str) -> None:
     model, trainer = recipe.model, recipe.trainer
     if bool(model.name) == bool(model.architecture):
@@ -248,13 +256,7 @@ def _check(recipe: Recipe, where: str) -> None:
     elif not model.inputs:
         raise UsageError(f"{where}: model.inputs must say what the module is called with, such as [mosaic, noise].")
     for section in NAMES:
-        part: Part = getattr(recipe, section)
-        if part.name not in NAMES[section] and not is_dotted_path(part.name):
-            raise UsageError(
-                f"{where}: {section}.name {part.name!r} does not exist{_nearest(part.name, NAMES[section])}; give "
-                f"{', '.join(NAMES[section])}, or package.module:attribute."
-            )
-        _check_options(where, section, part)
+        _check_part(where, section, getattr(recipe, section))
     for name in ("steps", "batch", "accumulate", "validate_every", "checkpoint_every", "log_every", "devices", "nodes"):
         if getattr(trainer, name) < 1:
             raise UsageError(f"{where}: trainer.{name} must be at least 1, not {getattr(trainer, name)}.")
@@ -272,7 +274,12 @@ def _check(recipe: Recipe, where: str) -> None:
             raise UsageError(f"{where}: trainer.loggers knows tensorboard and mlflow, not {logger!r}.")
 
 
-def _check_options(where: str, section: str, part: Part) -> None:
+def _check_part(where: str, section: str, part: Part) -> None:
+    if part.name not in NAMES[section] and not is_dotted_path(part.name):
+        raise UsageError(
+            f"{where}: {section}.name {part.name!r} does not exist{_nearest(part.name, NAMES[section])}; give "
+            f"{', '.join(NAMES[section])}, or package.module:attribute."
+        )
     parameters = inspect.signature(_factory(section, part.name)).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return

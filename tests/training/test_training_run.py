@@ -415,6 +415,15 @@ def test_tensorboard_gets_metrics_and_pictures(tmp_path):
     assert events.Tags()["images"] == ["input, output, target"]
 
 
+def test_epochs_are_steps_that_depend_on_the_data(tmp_path):
+    content = lines(tmp_path / "r", epochs=2.0, batch=4)  # of six lines
+    train(content)
+    assert [record["step"] for record in curve(tmp_path / "r")][-1] == 3
+    assert run.try_step(recipes.from_dict(content)).steps == 3
+    with pytest.raises(UsageError, match="must not be negative"):
+        recipes.from_dict(lines(tmp_path / "r", epochs=-1.0))
+
+
 def test_mlflow_gets_the_recipe_metrics_and_pictures(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.chdir(tmp_path)

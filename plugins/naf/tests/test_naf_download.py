@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -274,3 +276,14 @@ def test_the_marked_file_is_the_truth_of_several():
     assert scene.truth == files[1]
     assert scene.noisy == (files[0], files[2])
     assert scenes(files[1:2]) == []
+
+
+def test_the_command_line_stays_light():
+    """What `rawzoo --help` loads of this plugin needs neither torch nor NumPy, nor a network or OpenCV."""
+    program = (
+        "import sys\nfrom rawzoo.cli import app\nfrom rawzoo.zoo.manager import register_commands\n"
+        "register_commands(app)\nassert 'rawzoo_naf.cli' in sys.modules\n"
+        "print(sorted({'torch', 'numpy', 'requests', 'cv2', 'PIL'} & set(sys.modules)))"
+    )
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "[]"
