@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 pytest.importorskip("cv2", reason="OpenCV is not installed", exc_type=ImportError)
 
 from rawzoo.cli import app
-from rawzoo.errors import RawzooError, UsageError
+from rawzoo.errors import UsageError
 from rawzoo.zoo.manager import register_commands
 from rawzoo_naf import align
 
@@ -51,7 +51,8 @@ def test_movement_and_gain_are_found(view, cfa, shift, degrees, noise):
     assert wrong_by(found.matrix, shift, degrees, view.shape) < 0.1
     np.testing.assert_allclose(found.gains, GAIN, rtol=0.005)
     assert found.correlation > 0.97
-    assert found.correlation > found.before - 1e-3
+    if not any(shift):
+        assert np.array_equal(found.matrix, np.eye(2, 3))
 
 
 def test_the_direction_is_right(view):
@@ -85,8 +86,6 @@ def test_what_cannot_be_aligned(view):
     assert np.isfinite(found.matrix).all()
     black = align.reduced(raw_of(np.zeros((*view.shape, 3)), iso=100))
     assert align.align(black, clean).correlation == 0
-    with pytest.raises(RawzooError, match="same size and CFA pattern"):
-        align.align(align.reduced(raw_of(view.seen(), iso=100, cfa="BGGR")), clean)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +151,11 @@ def test_a_damaged_file_costs_only_its_pair(folder, view, tmp_path):
     assert str(result.exception) == "1 pairs could not be aligned."
     assert "1 pairs in" in result.output
     assert damaged.name in result.output
+    (tmp_path / "pairs.csv").unlink()
+    write(tmp_path, "two", 3200, raw_of(view.seen()[:-8], iso=3200))
+    result = rawzoo_naf("align", tmp_path, "-o", tmp_path / "pairs.csv")
+    assert str(result.exception) == "2 pairs could not be aligned."
+    assert "same size and CFA pattern" in result.output
     (tmp_path / "pairs.csv").write_text("noisy,clean\n")
     assert "is not a table of rawzoo naf align" in str(
         rawzoo_naf("align", tmp_path, "-o", tmp_path / "pairs.csv").exception

@@ -12,7 +12,7 @@ import csv
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from rawzoo.errors import RawzooError, UsageError
 from rawzoo.files import atomic_path
 from rawzoo.raw import color
 from rawzoo.raw.image import RawImage
-from rawzoo_naf.rawnind import Name, Scene
+from rawzoo_naf.rawnind import Name
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,6 +55,8 @@ _FEATURE_EDGE = 1600
 _BLUR = (5, 5)
 #: Above this part of white a sample may be saturated.
 _SATURATED = 0.95
+#: What moves by less, in pixels, stays where it is: resampling would blur it for nothing.
+_STILL = 0.1
 
 
 @dataclass(frozen=True)
@@ -114,16 +116,11 @@ def reduced(raw: RawImage) -> Reduced:
 
 
 def align(noisy: Reduced, clean: Reduced, threshold: float = THRESHOLD) -> Alignment:
-    """Align two pictures.
+    """Align two pictures of one size and CFA pattern.
 
     Args:
         threshold: below this correlation another way to it is tried.
-
-    Raises:
-        RawzooError: they are not of one size and CFA pattern.
     """
-    if (noisy.shape, noisy.cfa) != (clean.shape, clean.cfa):
-        raise RawzooError("noisy and clean picture have not the same size and CFA pattern.")
     before = _correlation(noisy.grey, clean.grey, _IDENTITY)
     best, found = before, _IDENTITY
     for features in (True, False):
@@ -134,6 +131,8 @@ def align(noisy: Reduced, clean: Reduced, threshold: float = THRESHOLD) -> Align
             best, found = correlation, matrix
         if best >= threshold:
             break
+    if _moved(noisy.shape, _scaled(found, noisy.factor)) < _STILL:
+        best, found = before, _IDENTITY
     gains = _gains(noisy.rgb, clean.rgb, found)
     return Alignment(_scaled(found, noisy.factor), gains, best, before)
 
@@ -205,11 +204,16 @@ def warped(clean: Array, matrix: Matrix) -> Array:
     return np.asarray(found, np.float32)
 
 
+def _moved(shape: Sequence[int], matrix: Matrix) -> float:
+    """The farthest that a pixel is moved along an axis."""
+    corners = np.array([(x, y, 1.0) for x in (0, shape[-1]) for y in (0, shape[-2])])
+    return float(np.abs(corners @ matrix.T - corners[:, :2]).max())
+
+
 def _inner(shape: Sequence[int], matrix: Matrix) -> tuple[slice, slice]:
     """The part of the picture that both saw."""
     height, width = shape[-2:]
-    corners = np.array([(x, y, 1.0) for x in (0, width) for y in (0, height)])
-    margin = int(np.ceil(np.abs(corners @ matrix.T - corners[:, :2]).max())) + 4
+    margin = int(np.ceil(_moved(shape, matrix))) + 4
     margin = min(margin, min(height, width) // 3)
     return slice(margin, height - margin), slice(margin, width - margin)
 
@@ -296,35 +300,36 @@ class Table:
 
 
 @dataclass(frozen=True)
-class AlignScene:
-    """What :func:`rawzoo.batch.run` does with the truth of each scene: aligns its partners that are not in the table.
+class AlignPair:
+    """What :func:`rawzoo.batch.run` does with each noisy file.
 
     Attributes:
-        scenes: by the path of their truth.
+        clean: the truth of each noisy file.
         table: gets each pair as soon as it is done.
         threshold, timeout_s: see :meth:`Table.add` and :class:`rawzoo.raw.worker.DecodeWorker`.
     """
 
-    scenes: dict[Path, Scene]
+    clean: dict[Path, Path]
     table: Table
     threshold: float = THRESHOLD
     timeout_s: float = 60.0
+    # The truth that each decoder opened last; files of a scene come one after another.
+    _last: dict[DecodeWorker, tuple[Path, Reduced]] = field(default_factory=dict)
 
-    def __call__(self, job: Job, decoder: DecodeWorker, said: list[str], progress: Callable[[float], None]) -> int:
-        """The number of pairs that failed, each of which is said."""
-        scene = self.scenes[job.source]
-        todo = [noisy for noisy in scene.noisy if not self.table.has(noisy, scene.truth)]
-        clean = reduced(decoder.open(scene.truth, self.timeout_s))
-        failed = 0
-        for done, noisy in enumerate(todo, 1):
-            try:
-                found = align(reduced(decoder.open(noisy, self.timeout_s)), clean, self.threshold)
-                self.table.add(noisy, scene.truth, found, self.threshold)
-            except RawzooError as error:
-                said.append(f"{noisy.name} is left out: {error}")
-                failed += 1
-            progress(done / len(todo))
-        return failed
+    def __call__(
+        self,
+        job: Job,
+        decoder: DecodeWorker,
+        said: list[str],  # noqa: ARG002 - as every recipe
+        progress: Callable[[float], None],  # noqa: ARG002
+    ) -> None:
+        path = self.clean[job.source]
+        if self._last.get(decoder, (None,))[0] != path:
+            self._last[decoder] = path, reduced(decoder.open(path, self.timeout_s))
+        noisy, clean = reduced(decoder.open(job.source, self.timeout_s)), self._last[decoder][1]
+        if (noisy.shape, noisy.cfa) != (clean.shape, clean.cfa):
+            raise RawzooError(f"{job.source} and {path} have not the same size and CFA pattern.")
+        self.table.add(job.source, path, align(noisy, clean, self.threshold), self.threshold)
 
 
 _THUMBNAIL = 360

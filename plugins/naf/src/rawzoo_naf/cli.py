@@ -60,7 +60,10 @@ def download(
     write(f"{len(files)} files, {size / 1e9:.2f} GB; {len(files) - len(todo)} are there.")
     if list_only or not todo:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made a folder: {error.strerror or error}.") from error
     downloads.check_space(todo, folder)
     failed = _fetch_all(server, todo, folder)
     if failed:
@@ -89,16 +92,14 @@ def align(
 
     files = {file.name: file for file in sorted(folder.iterdir())} if folder.is_dir() else {}
     names = chosen(filter(None, map(Name.of, files)), camera or (), scene or ())
-    found = {each.truth: each for each in scenes(files[name.file] for name in names)}
-    if not found:
+    clean = {noisy: each.truth for each in scenes(files[name.file] for name in names) for noisy in each.noisy}
+    if not clean:
         raise RawzooError(f"{folder} has no pairs of RawNIND's files that fit.")
-    table = aligning.Table(output)
-    todo = [s.truth for s in found.values() if not all(table.has(noisy, s.truth) for noisy in s.noisy)]
     output.parent.mkdir(parents=True, exist_ok=True)
-    failed = 0
-    recipe = aligning.AlignScene(found, table, threshold)
-    for outcome in work_through("Aligning", [batch.Job(truth) for truth in todo], recipe, workers=workers):
-        failed += len(found[outcome.job.source].noisy) if outcome.error else outcome.found
+    table = aligning.Table(output)
+    jobs = [batch.Job(noisy) for noisy, truth in clean.items() if not table.has(noisy, truth)]
+    recipe = aligning.AlignPair(clean, table, threshold)
+    failed = sum(bool(outcome.error) for outcome in work_through("Aligning", jobs, recipe, workers=workers))
 
     bad = {output.parent / row["noisy"]: row for row in table.rows if row["use"] == "0"}
     look = aligning.Look(bad, output.parent)

@@ -125,6 +125,8 @@ def fetch(server: str, file: RemoteFile, folder: Path, progress: Progress) -> No
             reason = _reason(error)
         except requests.RequestException as error:
             reason = _reason(error)
+        except OSError as error:
+            raise RawzooError(f"{part} cannot be written: {error.strerror or error}.") from error
         if _size(part) > before:
             pauses = iter(_PAUSES)
         pause = next(pauses, None)
