@@ -127,7 +127,7 @@ def train(
     if reached >= recipe.trainer.steps:
         return folder / "weights.safetensors"
     with _quiet():
-        trainer = _trainer(recipe, folder, reached, progress, report or _log.info)
+        trainer = _trainer(module, folder, reached, progress, report or _log.info)
         try:
             trainer.fit(module, ckpt_path=start, weights_only=True)
         except SystemExit as error:  # how Lightning ends after Ctrl-C
@@ -188,8 +188,10 @@ def _prepare(folder: Path, recipe: Recipe, resume: bool) -> None:
         path.write_text(recipe.to_yaml(), encoding="utf-8")
 
 
-def _trainer(recipe: Recipe, folder: Path, reached: int, progress: bool, report: Callable[[str], None]) -> pl.Trainer:
-    t = recipe.trainer
+def _trainer(
+    module: TrainingModule, folder: Path, reached: int, progress: bool, report: Callable[[str], None]
+) -> pl.Trainer:
+    recipe, t = module.recipe, module.recipe.trainer
     callbacks: list[Callback] = [_Keeper(folder, recipe, report)]
     if progress:
         callbacks.append(_Bar(t.log_every))
@@ -211,13 +213,14 @@ def _trainer(recipe: Recipe, folder: Path, reached: int, progress: bool, report:
         enable_progress_bar=False,  # Lightning's counts epochs, which here only lead to checkpoints
         enable_model_summary=False,
         enable_checkpointing=False,  # ours renames into place, on whatever disk the folder is
-        logger=_loggers(recipe, folder, reached),
+        logger=_loggers(module, folder, reached),
         callbacks=callbacks,
         default_root_dir=folder,
     )
 
 
-def _loggers(recipe: Recipe, folder: Path, reached: int) -> list[Logger]:
+def _loggers(module: TrainingModule, folder: Path, reached: int) -> list[Logger]:
+    recipe = module.recipe
     lines = JsonLines(folder / "metrics.jsonl")
     lines.rewind(reached)
     loggers: list[Logger] = [lines]
@@ -231,7 +234,8 @@ def _loggers(recipe: Recipe, folder: Path, reached: int) -> list[Logger]:
             raise UsageError(
                 f"trainer.loggers: {name} is not installed ({error}); pip install 'rawzoo[train]', or leave it out."
             ) from error
-    parameters = {key: value for key, value in _flat(recipe.to_dict()).items() if value not in ("", [], {})}
+    values = {**_flat(recipe.to_dict()), **_flat(module.config, "model.config.")}
+    parameters = {key: value for key, value in values.items() if value not in ("", [], {})}
     base = Path(recipe.model.weights)
     if recipe.model.weights and (base.parent / "mlflow-run").is_file():  # weights of another of our runs
         parameters["base_run_id"] = (base.parent / "mlflow-run").read_text().strip()

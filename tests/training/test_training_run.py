@@ -149,7 +149,7 @@ def test_the_average_is_the_weighted_sum_of_the_steps(tmp_path):
 
     module.optimizer_step = watched
     start = module.average.layer.weight.clone()
-    trainer = run._trainer(module.recipe, tmp_path, 0, False, print)
+    trainer = run._trainer(module, tmp_path, 0, False, print)
     trainer.fit(module)
     expected = start
     for n, weight in enumerate(seen, 1):
@@ -255,7 +255,7 @@ def test_mixed_precision_and_clipping(tmp_path):
     module.on_before_optimizer_step = lambda optimizer: norms.append(
         torch.nn.utils.get_total_norm([p.grad for p in module.network.parameters()])
     )
-    trainer = run._trainer(module.recipe, tmp_path, 0, False, print)
+    trainer = run._trainer(module, tmp_path, 0, False, print)
     trainer.fit(module)
     assert set(seen) == {torch.bfloat16}
     assert module.network.layer.weight.dtype == torch.float32
@@ -270,7 +270,7 @@ def test_mixed_precision_is_for_the_network_only(photos, tmp_path):
         module = run.build(recipes.from_dict(values(photos, folder, precision=precision, steps=2)))
         seen = targets.setdefault(precision, [])
         module.loss.register_forward_hook(lambda loss, inputs, y, seen=seen: seen.append(inputs[1].clone()))
-        run._trainer(module.recipe, folder, 0, False, print).fit(module)
+        run._trainer(module, folder, 0, False, print).fit(module)
         checks[precision] = curve(folder)[-1]["val_psnr"]
     assert len(targets["32-true"]) > 2
     for full, mixed in zip(*targets.values(), strict=True):

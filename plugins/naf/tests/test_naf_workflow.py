@@ -292,7 +292,8 @@ def test_recipes_run(table, small, tmp_path):
     assert second.data.params["base_run_id"] == first.info.run_id
     assert second.data.params["base_artifact_path"] == "weights.safetensors"
     for key, value in {"loss.alpha": "0.2", "optimizer.lr": "5e-05", "trainer.clip": "0.01", "trainer.epochs": "1.0",
-                       "data.validation": "['*_TEST_*']", "schedule.final": "1e-06"}.items():  # fmt: skip
+                       "data.validation": "['*_TEST_*']", "schedule.final": "1e-06",
+                       "model.config.chans": "[4, 4, 8]"}.items():  # fmt: skip
         assert second.data.params[key] == value
     assert {"val_loss_ISO_400", "l1_loss", "learning_rate"} <= set(second.data.metrics)
     artifacts = {a.path for a in client.list_artifacts(second.info.run_id)}
