@@ -164,12 +164,14 @@ def make_small(
 def recipes() -> None:
     """List the recipes that come with the plugin."""
     from importlib.resources import files
+    from itertools import takewhile
 
     table = columns("recipe", "")
     for file in sorted(files("rawzoo_naf").joinpath("recipes").iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
-            about = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-            table.add_row(f"rawzoo_naf:{file.name.removesuffix('.yaml')}", about)
+            lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+            about = " ".join(line.lstrip("# ") for line in lines).partition(". ")[0]
+            table.add_row(f"rawzoo_naf:{file.name.removesuffix('.yaml')}", about.rstrip("."))
     write(table)
 
 
