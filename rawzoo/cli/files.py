@@ -72,7 +72,7 @@ def work_through(
             fractions[job] = fraction
             progress.update(task, completed=sum(fractions.values()))
 
-        for outcome in batch.run(jobs, recipe, workers=min(workers, len(jobs)), resume=resume, progress=advance):
+        for outcome in batch.run(jobs, recipe, workers=min(workers, len(jobs)) or 1, resume=resume, progress=advance):
             advance(outcome.job, 1.0)
             for warning in outcome.warnings:
                 errors.print(f"rawzoo: {warning}", style="yellow", markup=False)

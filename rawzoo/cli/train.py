@@ -14,7 +14,9 @@ from rawzoo.errors import UsageError
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, on what, and how.")],
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE.yaml", help="A file, or PACKAGE:NAME of one that comes along.")
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as trainer.steps=2000.")
     ] = None,
@@ -47,8 +49,8 @@ def train(
         table.add_row("", f"activations {trial.activations / 2**20:.1f} MiB")
         table.add_row("one step", f"{trial.step_s:.3f} s, loss {trial.loss:.4g}")
         table.add_row("its data", f"{trial.data_s:.3f} s")
-        hours = resolved.trainer.steps * resolved.trainer.accumulate * (trial.step_s + trial.data_s) / 3600
-        table.add_row("all steps", f"{hours:.1f} h")
+        hours = trial.steps * resolved.trainer.accumulate * (trial.step_s + trial.data_s) / 3600
+        table.add_row("all steps", f"{trial.steps}, {hours:.1f} h")
         write(table)
         return
     path = run.train(resolved, resume=resume, progress=sys.stderr.isatty(), report=partial(typer.echo, err=True))

@@ -126,8 +126,13 @@ def split(names: Sequence[str], validation: float | Sequence[str]) -> tuple[list
     return train, check
 
 
-class _Cache:
-    """Decoded files, kept until ``gigabytes`` are full; the others are decoded each time."""
+class Cache:
+    """Decoded things by number, kept until ``gigabytes`` are full; the others are decoded each time.
+
+    Args:
+        decode: makes one.
+        size: bytes that it takes.
+    """
 
     def __init__(self, gigabytes: float, decode: Callable[[int], Any], size: Callable[[Any], int]) -> None:
         self._free = gigabytes * 1e9
@@ -190,7 +195,7 @@ class Photographs(TrainingData):
             check = [check[i * len(check) // validation_limit] for i in range(validation_limit)]
         self.train, self.check = [large[i] for i in train], [large[i] for i in check]
         self._crops: dict[int, NDArray[np.uint8]] = {}
-        self._photographs = _Cache(memory, lambda i: _photograph(self.train[i]), lambda picture: picture.nbytes)
+        self._photographs = Cache(memory, lambda i: _photograph(self.train[i]), lambda picture: picture.nbytes)
 
     def __len__(self) -> int:
         return len(self.train)
@@ -234,17 +239,25 @@ class Photographs(TrainingData):
 
 
 class Pairs(TrainingData):
-    """Raw files of one scene, noisy and clean, aligned to the pixel.
+    """Raw files of one scene, noisy and clean.
 
-    The clean file is demosaiced for the target. Both are balanced with the white balance of the noisy one, and the
-    clean one is scaled by ``gain``. Batches hold ``mosaic``, ``target``, ``noise`` and ``cfa`` as those of
-    :class:`Photographs`; the noise is what the noisy file says, or that of a full-frame camera at its ISO.
+    The clean file is demosaiced for the target and, where the table says so, resampled (bicubic) to where the noisy
+    one has it. Both are balanced with the white balance of the noisy one, and the clean one is scaled by the gain.
+    Batches hold ``mosaic``, ``target``, ``noise`` and ``cfa`` as those of :class:`Photographs`; the noise is what the
+    noisy file says, or that of a full-frame camera at its ISO.
 
     Args:
-        table: CSV file with the columns ``noisy`` and ``clean``, paths relative to the file, and if need be ``gain``
-            and ``group`` (of the validation metrics).
+        table: CSV file with the columns ``noisy`` and ``clean``, paths relative to the file, and if need be
+
+            * ``gain``, or ``gain_r``, ``gain_g`` and ``gain_b``: brightness of the noisy one over the clean one;
+            * ``m00``, ``m01``, ``m02``, ``m10``, ``m11``, ``m12``: the matrix that takes (x, y, 1) of a pixel of the
+              noisy one to (x, y) in the clean one;
+            * ``group`` of the validation metrics;
+            * ``scene``: what is held out is held out by scene, not by file;
+            * ``use``: rows with 0 are left out.
         noisy, clean: in place of a table, two folders with files of equal names but for the suffix.
-        validation, patch, validation_patch, memory: as for :class:`Photographs`; names are those of the noisy files.
+        validation, patch, validation_patch, memory: as for :class:`Photographs`; names are those of the scenes, or of
+            the noisy files.
         cfa: pattern the crops start with: one of those the files have when shifted.
         method: how the clean file is demosaiced.
     """
@@ -268,17 +281,18 @@ class Pairs(TrainingData):
         period = cfa_patterns.period(cfa)
         if patch % period or patch < 2 * period:
             raise UsageError(f"data.patch must be a multiple of {period} and at least {2 * period}, not {patch}.")
-        pairs = _table(Path(table)) if table else _by_name(Path(noisy), Path(clean))
-        train, check = split([pair["noisy"].name for pair in pairs], validation)
+        pairs = table_of(Path(table)) if table else _by_name(Path(noisy), Path(clean))
+        train, check = split([pair.get("scene") or pair["noisy"].name for pair in pairs], validation)
         self.train, self.check = [pairs[i] for i in train], [pairs[i] for i in check]
-        self._pairs = _Cache(memory, lambda i: _Pair(self.train[i]), lambda pair: pair.nbytes)
+        self._pairs = Cache(memory, lambda i: Pair.open(self.train[i]), lambda pair: pair.nbytes)
 
     def __len__(self) -> int:
         return len(self.train)
 
     def sample(self, index: int, rng: np.random.Generator) -> Batch:
         """A random crop of a pair."""
-        return self._crop(self._pairs[index], self.patch, lambda last: int(rng.integers(0, last + 1)))
+        pair: Pair = self._pairs[index]
+        return pair.crop(self.patch, self.cfas[0], self.method, lambda last: int(rng.integers(0, last + 1)))
 
     @property
     def validation_size(self) -> int:
@@ -286,40 +300,34 @@ class Pairs(TrainingData):
 
     def validation(self, index: int) -> tuple[str, Batch]:
         """The centre of a pair."""
-        pair = _Pair(self.check[index])
-        batch = self._crop(pair, self.validation_patch, lambda last: last // 2)
+        pair = Pair.open(self.check[index])
+        batch = pair.crop(self.validation_patch, self.cfas[0], self.method, lambda last: last // 2)
         return pair.group, {key: value if key == "cfa" else value[None] for key, value in batch.items()}
 
-    def _crop(self, pair: _Pair, size: int, place: Callable[[int], int]) -> Batch:
-        cfa, period = self.cfas[0], cfa_patterns.period(self.cfas[0])
-        shifts = [(y, x) for y in range(period) for x in range(period) if cfa_patterns.shift(pair.cfa, y, x) == cfa]
-        if not shifts:
-            raise UsageError(f"{pair.noisy.source} has CFA pattern {pair.cfa}, which no shift makes {cfa}.")
-        down, right = shifts[0]
-        size = min(size, *((edge - period) // period * period for edge in pair.shape))
-        if size < 2 * period:
-            raise UsageError(f"{pair.noisy.source} is too small to train on.")
-        top = down + place((pair.shape[0] - size - down) // period) * period
-        left = right + place((pair.shape[1] - size - right) // period) * period
-        # The target is demosaiced with a margin, which is cut off.
-        margin = 2 * period
-        y0, x0 = max(top - margin, down), max(left - margin, right)
-        clean = pair.balanced("clean", slice(y0, top + size + margin), slice(x0, left + size + margin), cfa)
-        rgb = np.asarray(ops.demosaic(clean, cfa, method=self.method))[:, top - y0 :, left - x0 :][:, :size, :size]
-        mosaic = pair.balanced("noisy", slice(top, top + size), slice(left, left + size), cfa)
-        return {
-            "mosaic": torch.from_numpy(mosaic)[None],
-            "target": torch.from_numpy(rgb.copy()),
-            "noise": torch.tensor(pair.noise),
-            "cfa": cfa,
-        }
+
+_MATRIX = ("m00", "m01", "m02", "m10", "m11", "m12")
 
 
-class _Pair:
-    """Two raw files in memory."""
+class Pair:
+    """Two raw files of one scene in memory.
 
-    def __init__(self, row: dict[str, Any]) -> None:
-        self.noisy, self.clean = open_raw(row["noisy"]), open_raw(row["clean"])
+    Args:
+        noisy, clean: the files.
+        row: of the table, see :class:`Pairs`.
+
+    Attributes:
+        noisy, clean, shape, cfa, group: as given; both have one shape and pattern.
+        matrix: ``[2, 3]``, takes (x, y, 1) of a pixel of the noisy one to (x, y) in the clean one.
+        gains: white balance of R, G, B that :meth:`crop` applies.
+        noise: (scale, offset) of each channel of the balanced mosaic.
+        nbytes: in memory.
+
+    Raises:
+        UsageError: they do not fit each other, or are no mosaics.
+    """
+
+    def __init__(self, noisy: RawImage, clean: RawImage, row: dict[str, Any]) -> None:
+        self.noisy, self.clean = noisy, clean
         for raw in (self.noisy, self.clean):
             if raw.cfa is None:
                 raise UsageError(f"{raw.source} is not a mosaic.")
@@ -327,9 +335,15 @@ class _Pair:
             raise UsageError(f"{row['noisy']} and {row['clean']} have not the same size and CFA pattern.")
         assert self.noisy.cfa is not None
         self.cfa, self.shape = self.noisy.cfa, self.noisy.mosaic.shape
-        self.gain, self.group = float(row.get("gain") or 1), row.get("group") or "pairs"
+        self.group = row.get("group") or "pairs"
+        self.matrix = _numbers(row, _MATRIX, np.eye(2, 3).ravel()).reshape(2, 3)
+        corners = np.array([(x, y, 1.0) for x in (0, self.shape[1]) for y in (0, self.shape[0])])
+        # Pixels by which it moves anything, at most.
+        self._moved = int(np.ceil(np.abs(corners @ self.matrix.T - corners[:, :2]).max()))
         neutral, _ = color.white_balance_neutral(self.noisy, "as-shot")
         self.gains = tuple((1 / neutral).tolist())
+        gain = _numbers(row, ("gain_r", "gain_g", "gain_b"), np.full(3, _numbers(row, ("gain",), np.ones(1))[0]))
+        self._clean_gains = tuple((gain / neutral).tolist())
         names = [name[0] for name in cfa_patterns.channels(self.cfa)]
         profile = self.noisy.noise_profile or (noise.profile_at_iso(self.noisy.metadata.iso or 100.0),)
         pairs = profile if len(profile) == len(names) else profile * len(names)
@@ -337,15 +351,84 @@ class _Pair:
         self.noise = [(g * a, g * g * b) for g, (a, b) in zip(gains, pairs, strict=True)]
         self.nbytes = self.noisy.data.nbytes + self.clean.data.nbytes
 
-    def balanced(self, which: str, rows: slice, columns: slice, cfa: str) -> NDArray[np.float32]:
+    @classmethod
+    def open(cls, row: dict[str, Any]) -> Pair:
+        """The files that a row of the table names."""
+        return cls(open_raw(row["noisy"]), open_raw(row["clean"]), row)
+
+    def crop(self, size: int, cfa: str, method: str, place: Callable[[int], int]) -> Batch:
+        """What :class:`Pairs` has of a square; without a batch axis.
+
+        Args:
+            size: edge in pixels; less where the files are smaller.
+            cfa: pattern it starts with.
+            method: how the clean file is demosaiced.
+            place: chooses the row of the first cell, and its column, from 0 to a last one.
+
+        Raises:
+            UsageError: the files have another pattern, or are too small.
+        """
+        period = cfa_patterns.period(cfa)
+        shifts = [(y, x) for y in range(period) for x in range(period) if cfa_patterns.shift(self.cfa, y, x) == cfa]
+        if not shifts:
+            raise UsageError(f"{self.noisy.source} has CFA pattern {self.cfa}, which no shift makes {cfa}.")
+        # Away from the edges as far as the clean one may have moved.
+        down, right = (shift + -(-self._moved // period) * period for shift in shifts[0])
+        lengths = [edge - start - self._moved for edge, start in zip(self.shape, (down, right), strict=True)]
+        size = min(size, *(length // period * period for length in lengths))
+        if size < 2 * period:
+            raise UsageError(f"{self.noisy.source} is too small to train on.")
+        top = down + place((lengths[0] - size) // period) * period
+        left = right + place((lengths[1] - size) // period) * period
+        mosaic = self._balanced("noisy", slice(top, top + size), slice(left, left + size), cfa)
+        return {
+            "mosaic": torch.from_numpy(mosaic)[None],
+            "target": self._target(top, left, size, cfa, shifts[0], method),
+            "noise": torch.tensor(self.noise),
+            "cfa": cfa,
+        }
+
+    def _target(self, top: int, left: int, size: int, cfa: str, phase: tuple[int, int], method: str) -> Tensor:
+        """What the clean file has where the noisy one has a crop."""
+        edges = np.array([(x, y, 1.0) for x in (left, left + size - 1) for y in (top, top + size - 1)]) @ self.matrix.T
+        # It is demosaiced with a margin, which is cut off.
+        period = cfa_patterns.period(cfa)
+        margin = 2 * period + 2
+        first = [int(np.floor(v)) - margin for v in edges.min(0)]
+        x0, y0 = (max(v - (v - shift) % period, shift) for v, shift in zip(first, phase[::-1], strict=True))
+        x1, y1 = (int(np.ceil(v)) + margin + 1 for v in edges.max(0))
+        clean = self._balanced("clean", slice(y0, y1), slice(x0, x1), cfa)
+        rgb = torch.from_numpy(np.asarray(ops.demosaic(clean, cfa, method=method)))
+        if np.array_equal(self.matrix, np.eye(2, 3)):
+            return rgb[:, top - y0 :, left - x0 :][:, :size, :size].clone()
+        y, x = (torch.arange(start, start + size, dtype=torch.float64) for start in (top, left))
+        m = self.matrix
+        grid = torch.stack(
+            [
+                (m[i, 0] * x + m[i, 1] * y[:, None] + m[i, 2] - start) * (2 / (length - 1)) - 1
+                for i, start, length in ((0, x0, rgb.shape[2]), (1, y0, rgb.shape[1]))
+            ],
+            -1,
+        )
+        found = torch.nn.functional.grid_sample(
+            rgb[None], grid[None].to(rgb), mode="bicubic", padding_mode="border", align_corners=True
+        )
+        return found[0]
+
+    def _balanced(self, which: str, rows: slice, columns: slice, cfa: str) -> NDArray[np.float32]:
         raw: RawImage = getattr(self, which)
         # Levels are per channel, not per place, so that a shifted crop has the same ones.
         mosaic = np.ascontiguousarray(raw.mosaic[rows, columns])
-        found = np.asarray(ops.white_balance(mosaic, cfa, raw.black_level, raw.white_level, self.gains, None))
-        return found * np.float32(self.gain if which == "clean" else 1)
+        gains = self._clean_gains if which == "clean" else self.gains
+        return np.asarray(ops.white_balance(mosaic, cfa, raw.black_level, raw.white_level, gains, None))
 
 
-def _table(path: Path) -> list[dict[str, Any]]:
+def table_of(path: Path) -> list[dict[str, Any]]:
+    """Rows of a table of pairs that are to be used, see :class:`Pairs`; ``noisy`` and ``clean`` are paths.
+
+    Raises:
+        UsageError: it cannot be read or used.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows: list[dict[str, Any]] = list(csv.DictReader(file))
@@ -356,7 +439,19 @@ def _table(path: Path) -> list[dict[str, Any]]:
             if not row.get(key):
                 raise UsageError(f"data.table {path} must have the columns noisy and clean, filled in each row.")
             row[key] = path.parent / row[key]
+        _numbers(row, (*_MATRIX, "gain", "gain_r", "gain_g", "gain_b"), np.zeros(10))
+    rows = [row for row in rows if row.get("use") != "0"]
+    if not rows:
+        raise UsageError(f"data.table {path} has no pairs to use.")
     return rows
+
+
+def _numbers(row: dict[str, Any], keys: Sequence[str], default: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns of a table; those that are not there or empty have their default."""
+    try:
+        return np.array([float(row.get(key) or d) for key, d in zip(keys, default, strict=True)])
+    except ValueError as error:
+        raise UsageError(f"data.table: {error} in the row of {row['noisy']}.") from error
 
 
 def _by_name(noisy: Path, clean: Path) -> list[dict[str, Any]]:

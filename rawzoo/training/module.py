@@ -34,16 +34,19 @@ class TrainingModule(pl.LightningModule):
         inputs: what it is called with, see :class:`rawzoo.training.recipe.Model`.
         data: to train and validate on.
         recipe: the rest.
+        config: keyword arguments of the network's factory.
 
     Attributes:
-        network, data, recipe: as given.
+        network, data, recipe, config: as given.
         average: the moving average of the network, where the recipe asks for one.
     """
 
-    def __init__(self, network: nn.Module, inputs: tuple[str, ...], data: TrainingData, recipe: Recipe) -> None:
+    def __init__(
+        self, network: nn.Module, inputs: tuple[str, ...], data: TrainingData, recipe: Recipe, config: dict[str, Any]
+    ) -> None:
         super().__init__()
         self.network = network.train()
-        self.inputs, self.data, self.recipe = inputs, data, recipe
+        self.inputs, self.data, self.recipe, self.config = inputs, data, recipe, config
         self._encoded: Callable[..., Output] | None = getattr(network, "encoded", None)
         if self._encoded is not None and not hasattr(network, "encode"):
             raise UsageError(f"{type(network).__name__} has a method encoded(x), so it also needs encode(target).")
@@ -163,6 +166,7 @@ class TrainingModule(pl.LightningModule):
         """Metrics of one validation example; gives callbacks the example and the network's output."""
         if index < 0:
             return None
+        started = time.perf_counter()
         with self.full_precision():
             group, batch = self.data.validation(index)
         batch = self.transfer_batch_to_device(batch, self.device, 0)
@@ -175,6 +179,8 @@ class TrainingModule(pl.LightningModule):
                 total = self._totals[key]
                 total[0] += value
                 total[1] += 1
+        duration = self._totals[f"val_duration_s_{group}"]
+        duration[0], duration[1] = duration[0] + time.perf_counter() - started, 1
         return {"index": index, "group": group, "output": output, "batch": batch}
 
     def on_validation_epoch_end(self) -> None:

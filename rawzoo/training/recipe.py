@@ -19,6 +19,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -88,6 +89,7 @@ class Trainer:
 
     Attributes:
         steps: of the optimizer.
+        epochs: passes over the data in place of ``steps``; 0 for those.
         batch: examples in a step, over all processes and accumulated batches.
         seed: of the weights, the order of the data and everything random in it.
         precision: ``32-true``, ``bf16-mixed``, ``16-mixed``: Lightning's names.
@@ -108,6 +110,7 @@ class Trainer:
     """
 
     steps: int = 10000
+    epochs: float = 0.0
     batch: int = 16
     seed: int = 0
     precision: str = "32-true"
@@ -172,7 +175,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe.
 
     Args:
-        path: of the YAML file.
+        path: of the YAML file, or ``package:name`` of one in the folder ``recipes`` of an installed package.
         overrides: ``section.key=value`` each, value in YAML.
 
     Raises:
@@ -180,9 +183,10 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             that does is named.
         PluginError: a dotted path leads nowhere.
     """
+    packaged = _packaged(str(path))
     path = Path(path)
     try:
-        values = _yaml(path.read_text(encoding="utf-8"), str(path))
+        values = _yaml(path.read_text(encoding="utf-8") if packaged is None else packaged, str(path))
     except OSError as error:
         raise UsageError(f"recipe {path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -194,8 +198,24 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         if not equals or not re.fullmatch(r"[A-Za-z_][\w]*(\.[\w-]+)*", key):
             raise UsageError(f"{override!r} is no override; write section.key=value, such as trainer.steps=1000.")
         _set(values, key, _yaml(text, override), str(path))
-    values.setdefault("output", str(Path("runs") / path.stem))
+    values.setdefault("output", str(Path("runs") / path.stem.rpartition(":")[2]))
     return from_dict(values, f"recipe {path}")
+
+
+def _packaged(name: str) -> str | None:
+    """Text of a recipe that comes with a package; None where ``name`` is a path."""
+    package, colon, recipe = name.partition(":")
+    # One letter and a colon begin a path of Windows.
+    if not colon or len(package) == 1 or not is_dotted_path(f"{package}:recipes"):
+        return None
+    try:
+        folder = files(package).joinpath("recipes")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"recipe {name}: package {package} is not installed.") from error
+    known = {f.name.removesuffix(".yaml"): f for f in (folder.iterdir() if folder.is_dir() else ())}
+    if recipe not in known:
+        raise UsageError(f"recipe {name} does not exist{_nearest(recipe, known)}; {package} has {', '.join(known)}.")
+    return known[recipe].read_text(encoding="utf-8")
 
 
 def from_dict(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -215,6 +235,14 @@ def from_mapping(kind: type, values: Mapping[str, Any], where: str) -> Any:
     return _build(kind, values, where, "")
 
 
+def make(section: str, values: str | Mapping[str, Any], where: str) -> Any:
+    """What a section such as ``loss`` would be: a name, or a mapping with the name and its options; raises as
+    :func:`read`, naming ``where``."""
+    part: Part = _build(Part, values, where, section)
+    _check_part(where, section, part)
+    return _factory(section, part.name)(**part.options)
+
+
 def _check(recipe: Recipe, where: str) -> None:
     model, trainer = recipe.model, recipe.trainer
     if bool(model.name) == bool(model.architecture):
@@ -228,13 +256,7 @@ def _check(recipe: Recipe, where: str) -> None:
     elif not model.inputs:
         raise UsageError(f"{where}: model.inputs must say what the module is called with, such as [mosaic, noise].")
     for section in NAMES:
-        part: Part = getattr(recipe, section)
-        if part.name not in NAMES[section] and not is_dotted_path(part.name):
-            raise UsageError(
-                f"{where}: {section}.name {part.name!r} does not exist{_nearest(part.name, NAMES[section])}; give "
-                f"{', '.join(NAMES[section])}, or package.module:attribute."
-            )
-        _check_options(where, section, part)
+        _check_part(where, section, getattr(recipe, section))
     for name in ("steps", "batch", "accumulate", "validate_every", "checkpoint_every", "log_every", "devices", "nodes"):
         if getattr(trainer, name) < 1:
             raise UsageError(f"{where}: trainer.{name} must be at least 1, not {getattr(trainer, name)}.")
@@ -243,6 +265,8 @@ def _check(recipe: Recipe, where: str) -> None:
             f"{where}: trainer.validate_every {trainer.validate_every} must be a multiple of "
             f"trainer.checkpoint_every {trainer.checkpoint_every}."
         )
+    if trainer.epochs < 0:
+        raise UsageError(f"{where}: trainer.epochs must not be negative, as {trainer.epochs:g} is.")
     if not 0 <= trainer.average < 1:
         raise UsageError(f"{where}: trainer.average must be at least 0 and below 1, not {trainer.average:g}.")
     for logger in trainer.loggers:
@@ -250,7 +274,12 @@ def _check(recipe: Recipe, where: str) -> None:
             raise UsageError(f"{where}: trainer.loggers knows tensorboard and mlflow, not {logger!r}.")
 
 
-def _check_options(where: str, section: str, part: Part) -> None:
+def _check_part(where: str, section: str, part: Part) -> None:
+    if part.name not in NAMES[section] and not is_dotted_path(part.name):
+        raise UsageError(
+            f"{where}: {section}.name {part.name!r} does not exist{_nearest(part.name, NAMES[section])}; give "
+            f"{', '.join(NAMES[section])}, or package.module:attribute."
+        )
     parameters = inspect.signature(_factory(section, part.name)).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return

@@ -52,10 +52,14 @@ def build(recipe: Recipe) -> TrainingModule:
         WeightsError: the weights to start from do not fit.
     """
     torch.manual_seed(recipe.trainer.seed)
-    network, inputs = _network(recipe)
+    network, inputs, config = _network(recipe)
     data: TrainingData = recipe.part("data")()
     _check_cfa(recipe, data)
-    return TrainingModule(network, inputs, data, recipe)
+    trainer = recipe.trainer
+    if trainer.epochs:
+        steps = max(round(trainer.epochs * len(data) / (trainer.batch * trainer.accumulate)), 1)
+        recipe = replace(recipe, trainer=replace(trainer, steps=steps))
+    return TrainingModule(network, inputs, data, recipe, config)
 
 
 def card_of(recipe: Recipe) -> ModelCard | None:
@@ -66,7 +70,8 @@ def card_of(recipe: Recipe) -> ModelCard | None:
     return replace(card, config={**card.config, **recipe.model.config})
 
 
-def _network(recipe: Recipe) -> tuple[nn.Module, tuple[str, ...]]:
+def _network(recipe: Recipe) -> tuple[nn.Module, tuple[str, ...], dict[str, Any]]:
+    """It, what it is called with, and its configuration."""
     model, card = recipe.model, card_of(recipe)
     network: nn.Module
     if card is None:
@@ -74,12 +79,14 @@ def _network(recipe: Recipe) -> tuple[nn.Module, tuple[str, ...]]:
         if model.weights:
             registry.load_weights(network, Path(model.weights), model.architecture)
     elif model.weights:
-        network = registry.load(card.name, weights=model.weights).module
+        loaded = registry.load(card.name, weights=model.weights)
+        network, card = loaded.module, loaded.card
     else:
         network = registry.build(card)
     if not any(p.requires_grad for p in network.parameters()):
         raise UsageError(f"model {model.name or model.architecture} has nothing to train.")
-    return network.float(), model.inputs or ((card.input, *card.conditioning) if card is not None else ())
+    inputs = model.inputs or ((card.input, *card.conditioning) if card is not None else ())
+    return network.float(), inputs, dict(model.config if card is None else card.config)
 
 
 def _check_cfa(recipe: Recipe, data: TrainingData) -> None:
@@ -114,12 +121,13 @@ def train(
     if recipe.trainer.threads:
         torch.set_num_threads(recipe.trainer.threads)
     module = build(recipe)
+    recipe = module.recipe
     start = last if resume and last.exists() else None
     reached = _reached(start)
     if reached >= recipe.trainer.steps:
         return folder / "weights.safetensors"
     with _quiet():
-        trainer = _trainer(recipe, folder, reached, progress, report or _log.info)
+        trainer = _trainer(module, folder, reached, progress, report or _log.info)
         try:
             trainer.fit(module, ckpt_path=start, weights_only=True)
         except SystemExit as error:  # how Lightning ends after Ctrl-C
@@ -180,8 +188,10 @@ def _prepare(folder: Path, recipe: Recipe, resume: bool) -> None:
         path.write_text(recipe.to_yaml(), encoding="utf-8")
 
 
-def _trainer(recipe: Recipe, folder: Path, reached: int, progress: bool, report: Callable[[str], None]) -> pl.Trainer:
-    t = recipe.trainer
+def _trainer(
+    module: TrainingModule, folder: Path, reached: int, progress: bool, report: Callable[[str], None]
+) -> pl.Trainer:
+    recipe, t = module.recipe, module.recipe.trainer
     callbacks: list[Callback] = [_Keeper(folder, recipe, report)]
     if progress:
         callbacks.append(_Bar(t.log_every))
@@ -203,13 +213,14 @@ def _trainer(recipe: Recipe, folder: Path, reached: int, progress: bool, report:
         enable_progress_bar=False,  # Lightning's counts epochs, which here only lead to checkpoints
         enable_model_summary=False,
         enable_checkpointing=False,  # ours renames into place, on whatever disk the folder is
-        logger=_loggers(recipe, folder, reached),
+        logger=_loggers(module, folder, reached),
         callbacks=callbacks,
         default_root_dir=folder,
     )
 
 
-def _loggers(recipe: Recipe, folder: Path, reached: int) -> list[Logger]:
+def _loggers(module: TrainingModule, folder: Path, reached: int) -> list[Logger]:
+    recipe = module.recipe
     lines = JsonLines(folder / "metrics.jsonl")
     lines.rewind(reached)
     loggers: list[Logger] = [lines]
@@ -223,7 +234,12 @@ def _loggers(recipe: Recipe, folder: Path, reached: int) -> list[Logger]:
             raise UsageError(
                 f"trainer.loggers: {name} is not installed ({error}); pip install 'rawzoo[train]', or leave it out."
             ) from error
-    parameters = {key: value for key, value in _flat(recipe.to_dict()).items() if value not in ("", [], {})}
+    values = {**_flat(recipe.to_dict()), **_flat(module.config, "model.config.")}
+    parameters = {key: value for key, value in values.items() if value not in ("", [], {})}
+    base = Path(recipe.model.weights)
+    if recipe.model.weights and (base.parent / "mlflow-run").is_file():  # weights of another of our runs
+        parameters["base_run_id"] = (base.parent / "mlflow-run").read_text().strip()
+        parameters["base_artifact_path"] = base.name
     if not reached:  # MLflow does not let them change
         for logger in loggers[1:]:
             logger.log_hyperparams(parameters)
@@ -431,7 +447,7 @@ def write_weights(path: Path, module: TrainingModule, step: int, metrics: dict[s
     text = recipe.to_yaml()
     provenance = Provenance(
         model=recipe.model.name or recipe.model.architecture,
-        config=dict(card.config) if (card := card_of(recipe)) is not None else dict(recipe.model.config),
+        config=module.config,
         description=f"trained for {step} of {recipe.trainer.steps} steps",
         sources={"recipe.yaml": hashlib.sha256(text.encode()).hexdigest()},
         importer=None,
@@ -475,6 +491,7 @@ class Trial:
         data_s: seconds to prepare a batch.
         step_s: seconds for forward, backward and optimizer.
         loss: of that step.
+        steps: of the whole training.
     """
 
     parameters: int
@@ -483,6 +500,7 @@ class Trial:
     data_s: float
     step_s: float
     loss: float
+    steps: int
 
 
 def try_step(recipe: Recipe) -> Trial:
@@ -532,7 +550,15 @@ def try_step(recipe: Recipe) -> Trial:
     activations = sum(size for pointer, size in kept.items() if pointer not in fixed)
     if cuda:
         activations = torch.cuda.max_memory_allocated(device) - weights
-    return Trial(parameters, weights, activations, ready - started, done - ready, float(loss.detach()))
+    return Trial(
+        parameters,
+        weights,
+        activations,
+        ready - started,
+        done - ready,
+        float(loss.detach()),
+        module.recipe.trainer.steps,
+    )
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

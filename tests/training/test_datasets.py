@@ -148,7 +148,7 @@ def test_bad_folders_are_named(photos, tmp_path, caplog):
 
 def test_memory_bounds_what_is_kept():
     decoded = []
-    cache = datasets._Cache(25e-9, lambda i: decoded.append(i) or i, lambda item: 10)
+    cache = datasets.Cache(25e-9, lambda i: decoded.append(i) or i, lambda item: 10)
     for i in (0, 1, 2, 0, 1, 2):
         assert cache[i] == i
     assert decoded == [0, 1, 2, 2]

@@ -149,7 +149,7 @@ def test_the_average_is_the_weighted_sum_of_the_steps(tmp_path):
 
     module.optimizer_step = watched
     start = module.average.layer.weight.clone()
-    trainer = run._trainer(module.recipe, tmp_path, 0, False, print)
+    trainer = run._trainer(module, tmp_path, 0, False, print)
     trainer.fit(module)
     expected = start
     for n, weight in enumerate(seen, 1):
@@ -255,7 +255,7 @@ def test_mixed_precision_and_clipping(tmp_path):
     module.on_before_optimizer_step = lambda optimizer: norms.append(
         torch.nn.utils.get_total_norm([p.grad for p in module.network.parameters()])
     )
-    trainer = run._trainer(module.recipe, tmp_path, 0, False, print)
+    trainer = run._trainer(module, tmp_path, 0, False, print)
     trainer.fit(module)
     assert set(seen) == {torch.bfloat16}
     assert module.network.layer.weight.dtype == torch.float32
@@ -270,7 +270,7 @@ def test_mixed_precision_is_for_the_network_only(photos, tmp_path):
         module = run.build(recipes.from_dict(values(photos, folder, precision=precision, steps=2)))
         seen = targets.setdefault(precision, [])
         module.loss.register_forward_hook(lambda loss, inputs, y, seen=seen: seen.append(inputs[1].clone()))
-        run._trainer(module.recipe, folder, 0, False, print).fit(module)
+        run._trainer(module, folder, 0, False, print).fit(module)
         checks[precision] = curve(folder)[-1]["val_psnr"]
     assert len(targets["32-true"]) > 2
     for full, mixed in zip(*targets.values(), strict=True):
@@ -314,7 +314,9 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
 
 
 def test_a_metric_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r"trainer\.monitor 'val_ssim' is none of val_duration_s, val_loss"):
+    with pytest.raises(
+        UsageError, match=r"trainer\.monitor 'val_ssim' is none of val_duration_s, .*val_loss, val_loss_line0"
+    ):
         train(lines(tmp_path / "r", monitor="val_ssim"))
 
 
@@ -413,6 +415,15 @@ def test_tensorboard_gets_metrics_and_pictures(tmp_path):
     assert len(events.Scalars("train_loss")) == 4
     assert {"val_psnr", "val_loss_line0", "learning_rate", "epoch_duration_s"} <= set(events.Tags()["scalars"])
     assert events.Tags()["images"] == ["input, output, target"]
+
+
+def test_epochs_are_steps_that_depend_on_the_data(tmp_path):
+    content = lines(tmp_path / "r", epochs=2.0, batch=4)  # of six lines
+    train(content)
+    assert [record["step"] for record in curve(tmp_path / "r")][-1] == 3
+    assert run.try_step(recipes.from_dict(content)).steps == 3
+    with pytest.raises(UsageError, match="must not be negative"):
+        recipes.from_dict(lines(tmp_path / "r", epochs=-1.0))
 
 
 def test_mlflow_gets_the_recipe_metrics_and_pictures(tmp_path, monkeypatch):

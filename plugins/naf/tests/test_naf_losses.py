@@ -1,6 +1,7 @@
 """The losses against values that the published code gave."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,8 @@ def test_combined(pair, expected, name, term):
 
 
 def test_structural_similarity(pair, expected):
+    # One scale of weight 1 is SSIM itself.
+    assert 1 - losses.MSSSIM((1.0,))(*pair).item() == pytest.approx(expected["ssim_raw"], rel=1e-4)
     for name, term in (("ms_ssim_raw", "ssim"), ("ms_ssim_coarse", "ssim_coarse"), ("ms_ssim_fine", "ssim_fine")):
         assert 1 - losses.Combined({term: 1.0})(*pair).item() == pytest.approx(expected[name], rel=1e-4)
 
@@ -63,6 +66,30 @@ def test_other_values(pair, expected):
     outputs = [functional.avg_pool2d(prediction, n) for n in (4, 2, 1)]
     found = losses.MultiScale(nn.L1Loss(), (0.25, 0.5, 1.0))(outputs, target).item()
     assert found == pytest.approx(expected["multiscale_l1_[/4,/2,1]_w[.25,.5,1]"], rel=1e-4)
+
+
+def test_several_scales_of_any_loss(pair, expected, vgg):
+    """Of a loss as a recipe names it; each scale against the target brought to its size."""
+    prediction, target = pair
+    halves = [functional.avg_pool2d(prediction, 2), prediction]
+    half = functional.interpolate(target, scale_factor=0.5, mode="bilinear", align_corners=False)
+    found = losses.MultiScale("l1", (0.25, 0.5, 1.0))([functional.avg_pool2d(prediction, n) for n in (4, 2, 1)], target)
+    assert found.item() == pytest.approx(expected["multiscale_l1_[/4,/2,1]_w[.25,.5,1]"], rel=1e-4)
+    found = losses.MultiScale({"name": "ms-ssim"}, (1.0,))([prediction], target)
+    assert 1 - found.item() == pytest.approx(expected["ms_ssim_raw"], rel=1e-4)
+    found = losses.MultiScale({"name": "rawzoo_naf.losses:ShadowAware", "gamma": None}, (1.0,))([prediction], target)
+    assert found.item() == pytest.approx(expected["default_nogamma"], rel=1e-4)
+    criterion = losses.Perceptual(vgg)
+    by_hand = 0.5 * criterion(halves[0], half) + criterion(prediction, target)
+    found = losses.MultiScale({"name": "rawzoo_naf.losses:Perceptual", "vgg": str(vgg)}, (0.5, 1.0))(halves, target)
+    assert found.item() == pytest.approx(by_hand.item(), rel=1e-5)
+    with pytest.raises(UsageError, match=r"loss\.criterion: loss\.name 'ms_ssim' .*did you mean ms-ssim"):
+        losses.MultiScale("ms_ssim", (1.0,))
+
+
+def test_no_published_value_is_left_out(expected):
+    tested = Path(__file__).read_text()
+    assert [name for name in expected if f'"{name}"' not in tested] == []
 
 
 def test_terms_add_up(pair):

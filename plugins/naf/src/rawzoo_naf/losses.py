@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from rawzoo.errors import UsageError, WeightsError
 from rawzoo.training.losses import MSSSIM
+from rawzoo.training.recipe import make
 from rawzoo.zoo import checkpoints
 
 _COARSE = (0.1, 0.2, 0.448028, 0.352898, 0.199074)
@@ -288,13 +290,16 @@ class MultiScale(nn.Module):
     """A loss at several sizes: each output against the target brought to its size.
 
     Args:
-        criterion: of each.
+        criterion: of each: a module, or as a recipe has it, such as ``l1`` or a name with options.
         weights: one for each output.
     """
 
-    def __init__(self, criterion: nn.Module, weights: Sequence[float]) -> None:
+    def __init__(self, criterion: nn.Module | str | Mapping[str, Any], weights: Sequence[float]) -> None:
         super().__init__()
-        self.criterion, self.weights = criterion, tuple(weights)
+        self.criterion: nn.Module = (
+            criterion if isinstance(criterion, nn.Module) else make("loss", criterion, "loss.criterion")
+        )
+        self.weights = tuple(weights)
 
     def forward(self, predictions: Sequence[Tensor], target: Tensor) -> Tensor:
         """One number.

@@ -168,3 +168,10 @@ def rawzoo_register_importers(register):  # type: ignore[no-untyped-def]
     register(
         Importer("naf", "rawzoo_naf.importer:detect", summary="NAFNet, TreeNet of Raw Refinery, Cond_NAF of Restorer")
     )
+
+
+@rawzoo.hookimpl
+def rawzoo_register_commands(app):  # type: ignore[no-untyped-def]
+    from rawzoo_naf import cli
+
+    app.add_typer(cli.app, name="naf")
