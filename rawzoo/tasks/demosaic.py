@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rawzoo.raw.noise import Profile
     from rawzoo.tasks import Result
 
+TASK = "demosaic"
+
 
 def accepts(card: ModelCard, cfa: str) -> bool:
     """Whether a model can take mosaics of this CFA pattern, if need be with the origin shifted."""
