@@ -152,7 +152,8 @@ def card_for(raw: RawImage, model: str | Predictor | None) -> ModelCard:
     else:
         card = model.card
     _require_developer(card)
-    demosaic.require_mosaic(card, raw)
+    if raw.cfa is None or not demosaic.resamples(card, raw.cfa):
+        demosaic.require_mosaic(card, raw)
     return card
 
 

@@ -228,9 +228,12 @@ def camera_rgb_rows(
     assert raw.cfa is not None
     from rawzoo.tasks import demosaic
 
-    cfa, mosaic = raw.cfa, raw.mosaic
     predictor = _predictor(raw, model, device, tile)
     denoise.check(predictor.card)
+    if demosaic.resamples(predictor.card, raw.cfa):
+        raw = resampled(raw)
+        assert raw.cfa is not None
+    cfa, mosaic = raw.cfa, raw.mosaic
 
     def source(start: int, stop: int) -> npt.NDArray[np.float32]:
         pattern = cfa_patterns.shift(cfa, start, 0)
@@ -319,6 +322,34 @@ def denoised(
                 values = np.rint(np.clip(values, 0.0, white))
             mosaic[start + first : stop : period, x::period] = values
     return replace(raw, data=data, noise_profile=None)
+
+
+def resampled(raw: RawImage, cfa: str = "RGGB") -> RawImage:
+    """The mosaic that a sensor of another CFA pattern would have made of the same shot: demosaiced, then sampled.
+
+    Demosaicing averages, so there is less noise in it, and that depends on the picture: it is measured anew. Where that
+    cannot be, three quarters of the variance are left, as there were in photographs.
+
+    Returns:
+        The active area as float32, 0 black and 1 white.
+    """
+    neutral, _ = color.white_balance_neutral(raw, "as-shot")
+    gains = tuple((1.0 / neutral).tolist())
+    tile = cfa_patterns.color_tile(cfa)
+    period = len(tile)
+    data = np.empty((raw.height, raw.width), np.float32)
+    classical = developer.default_developer(raw)
+    for start, stop, rows in camera_rgb_rows(raw, classical, gains, None):
+        for y, x in np.ndindex(period, period):
+            colour, first = tile[y, x], (y - start) % period
+            data[start + first : stop : period, x::period] = rows[colour, first::period, x::period] / gains[colour]
+    found = RawImage.from_array(data, cfa=cfa, white_level=1.0, as_shot_neutral=raw.as_shot_neutral)
+    measured, level = noise_level.measure(found), noise_level.of(raw)
+    if measured is None:
+        _warn_of(level, raw)
+        a, b = level.profile[len(level.profile) // 2]
+        measured = 0.75 * a, 0.75 * b
+    return replace(found, noise_profile=(measured,), source=raw.source)
 
 
 def _settled(

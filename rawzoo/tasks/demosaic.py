@@ -31,6 +31,15 @@ def accepts(card: ModelCard, cfa: str) -> bool:
     return card.input != "packed" and (card.cfa in ("any", "xtrans") or _shift(cfa, card.cfa) is not None)
 
 
+def resamples(card: ModelCard, cfa: str) -> bool:
+    """Whether a model gets a mosaic of this pattern by way of camera RGB, sampled anew as the pattern it takes.
+
+    That is how denoisers of Bayer mosaics do X-Trans, which they are not made for. What demosaicing blurs is lost to
+    them, so that they gain in strong noise only; the classical demosaicers gain nothing by it.
+    """
+    return cfa_patterns.period(cfa) == 6 and not accepts(card, cfa) and "noise" in card.conditioning
+
+
 def require_mosaic(card: ModelCard, raw: RawImage) -> str:
     """The CFA pattern of a raw image that a model can take.
 

@@ -15,6 +15,7 @@ from rawzoo.batch import run as run_batch
 from rawzoo.developer import Developer
 from rawzoo.errors import RawWarning, UsageError
 from rawzoo.raw import noise
+from rawzoo.raw.cfa import XTRANS_PATTERN
 from rawzoo.raw.image import ColorMatrix, Metadata, RawImage
 from rawzoo.testing import write_random_weights
 from rawzoo.zoo.weights import imported_folder
@@ -190,3 +191,25 @@ def test_strength_zero_only_demosaics(tmp_path):
     classical = rawzoo.develop(raw, None, **options)
     np.testing.assert_allclose(rawzoo.develop(raw, model, strength=0.0, **options), classical, atol=2e-3)
     assert np.abs(rawzoo.develop(raw, model, strength=4.0, **options) - classical).max() > 0.01
+
+
+def test_xtrans_goes_through_camera_rgb(tmp_path):
+    """Told of no noise, the untrained network demosaics again what was demosaiced; the noise is measured in it."""
+    weights = write_random_weights("naf-tiny", tmp_path / "r.safetensors")
+    model = rawzoo.load("naf-tiny", weights=weights, dtype="float32")
+    raw = shot(NOISY, XTRANS_PATTERN, 150, 200)
+    bayer = pipeline.resampled(raw)
+    assert (bayer.cfa, bayer.mosaic.shape) == ("RGGB", (150, 200))
+    variance, before = (a * 0.2 + b for a, b in (bayer.noise_profile[0], NOISY))
+    assert 0.4 * before < variance < before
+    options = {"space": "camera", "dtype": "float32"}
+    classical = rawzoo.develop(raw, "markesteijn", **options)
+    found = rawzoo.develop(raw, model, strength=0.0, **options)
+    assert np.sqrt(np.mean((found - classical) ** 2)) < 0.02
+    np.testing.assert_allclose(found[::2, ::2, 0], classical[::2, ::2, 0], atol=2e-3)
+    # Not chosen by itself, since it gains in strong noise only.
+    assert Developer().choose(raw).model == "none"
+    again = pipeline.denoised(raw, model)
+    assert (again.cfa, again.kind, again.mosaic.shape) == (XTRANS_PATTERN, "xtrans", (150, 200))
+    with pytest.warns(RawWarning, match="neither the mosaic nor the file tells"):
+        rawzoo.develop(shot(NOISY, XTRANS_PATTERN, 16, 18), model)
