@@ -101,15 +101,14 @@ class Developer:
             return Choice("none")
         level = noise_level.of(raw)
         snr = f"signal to noise {level.mid_grey_snr:.0f} at mid grey"
-        for card in candidates:
-            assert card.auto_below_snr is not None
-            if level.mid_grey_snr < card.auto_below_snr:
-                why = f"{card.name}, for {snr} is below {card.auto_below_snr:g} (noise {level.source})"
-                return Choice(self._load(card.name), why, level)
-        card = candidates[-1]
+        for limit, name in candidates:
+            if level.mid_grey_snr < limit:
+                why = f"{name}, for {snr} is below {limit:.0f} (noise {level.source})"
+                return Choice(self._load(name), why, level)
+        limit, name = candidates[-1]
         classical = default_developer(raw)
-        why = f"{classical}, for {snr} (noise {level.source}) is not below {card.auto_below_snr:g}"
-        return Choice(classical, f"{why}, where {card.name} begins", level)
+        why = f"{classical}, for {snr} (noise {level.source}) is not below {limit:.0f}, where {name} begins"
+        return Choice(classical, why, level)
 
     def _load(self, name: str) -> str | Predictor:
         with self._loading:
@@ -118,16 +117,19 @@ class Developer:
             return self._loaded[name]
 
 
-def _candidates(raw: RawImage) -> list[ModelCard]:
-    """Models that ``auto`` may take for this image, those for the most noise first."""
+def _candidates(raw: RawImage) -> list[tuple[float, str]]:
+    """Below which signal to noise ratio which models are taken by ``auto``; those for the most noise first."""
     if raw.cfa is None:
         return []
-    cards = [
-        card
-        for card in registry.models(demosaic.TASK)
-        if card.auto_below_snr is not None and demosaic.accepts(card, raw.cfa) and registry.has_weights(card)
-    ]
-    return sorted(cards, key=lambda card: card.auto_below_snr or 0.0)
+    found = []
+    for card in registry.models(demosaic.TASK):
+        if card.auto_below_snr is None or not registry.has_weights(card):
+            continue
+        if demosaic.accepts(card, raw.cfa):
+            found.append((card.auto_below_snr, card.name))
+        elif demosaic.resamples(card, raw.cfa):
+            found.append((card.auto_below_snr * demosaic.RESAMPLED_SNR, card.name))
+    return sorted(found)
 
 
 def default_developer(raw: RawImage) -> str:

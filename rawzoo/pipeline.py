@@ -232,7 +232,7 @@ def camera_rgb_rows(
     denoise.check(predictor.card)
     if demosaic.resamples(predictor.card, raw.cfa):
         raw = resampled(raw)
-        assert raw.cfa is not None
+    assert raw.cfa is not None
     cfa, mosaic = raw.cfa, raw.mosaic
 
     def source(start: int, stop: int) -> npt.NDArray[np.float32]:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 TASK = "demosaic"
 
+#: How much lower a signal to noise ratio has to be for a model that :func:`resamples` to gain. On six photographs of
+#: X-Trans the denoiser of the time was 1.1 dB below markesteijn at a ratio of 30 (mid grey), and 0.8 dB above at 13.
+RESAMPLED_SNR = 1 / 3
+
 
 def accepts(card: ModelCard, cfa: str) -> bool:
     """Whether a model can take mosaics of this CFA pattern, if need be with the origin shifted."""

@@ -68,6 +68,12 @@ def test_auto_takes_it_for_noisy_files(cfa):
     assert "noise stated in the file" in choice.why
 
 
+@pytest.mark.usefixtures("weights")
+def test_auto_takes_it_for_xtrans_in_strong_noise_only():
+    names = [Developer().choose(shot(noise.profile_at_iso(iso), XTRANS_PATTERN)).name for iso in (1600, 12800)]
+    assert names == ["markesteijn", "naf-small"]
+
+
 @pytest.mark.usefixtures("no_weights")
 def test_auto_without_weights_is_classical_and_says_nothing():
     choice = Developer().choose(shot(NOISY))
@@ -207,8 +213,6 @@ def test_xtrans_goes_through_camera_rgb(tmp_path):
     found = rawzoo.develop(raw, model, strength=0.0, **options)
     assert np.sqrt(np.mean((found - classical) ** 2)) < 0.02
     np.testing.assert_allclose(found[::2, ::2, 0], classical[::2, ::2, 0], atol=2e-3)
-    # Not chosen by itself, since it gains in strong noise only.
-    assert Developer().choose(raw).model == "none"
     again = pipeline.denoised(raw, model)
     assert (again.cfa, again.kind, again.mosaic.shape) == (XTRANS_PATTERN, "xtrans", (150, 200))
     with pytest.warns(RawWarning, match="neither the mosaic nor the file tells"):
