@@ -2,10 +2,12 @@
 
     python benchmarks/denoise.py PHOTOS... --models naf-small,naf-tiny --output denoise.json
 
-PHOTOS are picture files or folders of them. Each is decoded to linear, divided by white balance gains of its own, mosaiced
-RGGB, and given true Poisson and Gaussian noise with variance a x + b. Everybody gets the same balanced mosaic; the
-models also get a and b. Figures are means over photographs of the PSNR of square roots of white-balanced camera RGB
-(beside it linear PSNR, and SSIM of the sRGB rendering), the centre of each photograph, border of 8 cropped.
+PHOTOS are picture files or folders of them; ``--held-out SHARE`` takes only those that ``data.validation: SHARE`` of a
+recipe keeps from training. Each is made raw by rawzoo.raw.synthetic: linear, in the balanced colours of a camera, RGGB,
+true Poisson and Gaussian noise of variance a x + b. Everybody gets the same balanced mosaic; the models also get a and
+b. Figures are means over photographs of the PSNR of square roots of white-balanced camera RGB (beside it linear PSNR,
+and SSIM of its sRGB rendering without a matrix), the centre of each photograph, border of 8 cropped. Models are also
+told half and twice the noise, and run on flat patches.
 
 Rivals: LibRaw's AHD, DHT and AAHD, DDFAPD on linear and on square-root values; each also with OpenCV's non-local means
 at the strength, of a grid, that is best for this level on these very photographs (a kind reading). BM3D, where it is
@@ -40,7 +42,10 @@ from skimage.metrics import structural_similarity
 
 import rawzoo
 from rawzoo import ops
+from rawzoo.inference.predictor import Predictor
+from rawzoo.raw import noise, synthetic
 from rawzoo.tasks.demosaic import demosaic
+from rawzoo.training.datasets import split
 
 Array = npt.NDArray[np.float32]
 
@@ -57,11 +62,6 @@ CROP, BORDER, CFA = 384, 8, "RGGB"
 BM3D = "BM3D + DDFAPD on roots"
 
 
-def read_noise_variance(a: float) -> float:
-    """b that goes with a: read noise of about 0.8 electrons at low and 1.3 at high ISO."""
-    return float((1.8 * a**1.09) ** 2)
-
-
 @dataclass(frozen=True)
 class Sample:
     """One photograph at one noise level.
@@ -69,7 +69,7 @@ class Sample:
     Attributes:
         clean: ``[H, W, 3]``, white-balanced camera RGB, 0..1.
         mosaic: ``[H, W]``, balanced, noisy, unclipped.
-        noise: (a, b) of R, G, B in units of the balanced mosaic.
+        noise: (a, b) of R, Gr, Gb, B in units of the balanced mosaic.
     """
 
     name: str
@@ -80,22 +80,27 @@ class Sample:
 
 
 def sample(path: Path, a: float) -> Sample:
-    """The noise depends on the file's name and the level only."""
+    """Camera, white balance and noise depend on the file's name and the level only."""
     with Image.open(path) as image:
-        v = np.asarray(image.convert("RGB")) / np.float32(255)
-    height, width = (min(CROP, n // 2 * 2) for n in v.shape[:2])
-    top, left = (v.shape[0] - height) // 2, (v.shape[1] - width) // 2
-    v = v[top : top + height, left : left + width]
-    clean = np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    rng = np.random.default_rng((zlib.crc32(path.name.encode()), round(a * 1e6)))
-    gains = np.array([rng.uniform(1.4, 2.6), 1.0, rng.uniform(1.3, 2.2)])
-    channel = np.array([[0, 1], [1, 2]])[np.indices((height, width))[0] % 2, np.indices((height, width))[1] % 2]
-    sensor = np.take_along_axis(clean, channel[..., None], 2)[..., 0] / gains[channel]
-    b = read_noise_variance(a)
-    if a:
-        sensor = rng.poisson(sensor / a) * a + rng.normal(0.0, np.sqrt(b), sensor.shape)
-    noise = tuple((float(a * g), float(b * g * g)) for g in gains)
-    return Sample(path.name, a, clean, (sensor * gains[channel]).astype(np.float32), noise)
+        picture = np.asarray(image.convert("RGB"))
+    height, width = (min(CROP, n // 2 * 2) for n in picture.shape[:2])
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    crop = picture[top : top + height, left : left + width].transpose(2, 0, 1)
+    return exposed(path.name, a, synthetic.linear(torch.from_numpy(crop.copy())))
+
+
+def exposed(name: str, a: float, scene: torch.Tensor) -> Sample:
+    """A linear sRGB scene ``[3, H, W]`` through a camera."""
+    camera = synthetic.random_exposures(1, synthetic.Settings(), _generator(name))
+    b = noise.profile_at_iso(a / noise.FULL_FRAME_SCALE)[1] if a else 0.0
+    recorded = synthetic.expose(scene[None], camera.at_noise(a, b), CFA, _generator(f"{name} {a:g}"))
+    clean = np.ascontiguousarray(recorded.target[0].permute(1, 2, 0).numpy())
+    pairs = tuple((float(x), float(y)) for x, y in recorded.noise[0])
+    return Sample(name, a, clean, recorded.mosaic[0, 0].numpy(), pairs)
+
+
+def _generator(name: str) -> torch.Generator:
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
 
 
 def figures(rgb: npt.ArrayLike, clean: Array) -> dict[str, float]:
@@ -165,12 +170,12 @@ def bm3d(it: Sample) -> Array:
     """BM3D of each stabilised plane of the mosaic, then DDFAPD on square roots."""
     package = optional("bm3d")
     out = it.mosaic.copy()
-    for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+    for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 3)):
         plane, (a, b) = it.mosaic[row::2, column::2], it.noise[channel]
-        noise = {"gain": a, "sigma": b**0.5}
-        stabilised = np.asarray(ops.anscombe(np.ascontiguousarray(plane), **noise))
+        level = {"gain": a, "sigma": b**0.5}
+        stabilised = np.asarray(ops.anscombe(np.ascontiguousarray(plane), **level))
         cleaned = package.bm3d(stabilised.astype(np.float64), sigma_psd=1.0).astype(np.float32)
-        out[row::2, column::2] = ops.inverse_anscombe(np.ascontiguousarray(cleaned), **noise, method="exact")
+        out[row::2, column::2] = ops.inverse_anscombe(np.ascontiguousarray(cleaned), **level, method="exact")
     return ddfapd(out, "sqrt")
 
 
@@ -193,9 +198,32 @@ def _rivals(job: tuple[Path, float]) -> dict[str, dict[str, float]]:
 # --- table -----------------------------------------------------------------------------------------------------------
 
 
-def photographs(paths: list[Path]) -> list[Path]:
+def photographs(paths: list[Path], held_out: float) -> list[Path]:
     files = [f for path in paths for f in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    return [f for f in files if f.suffix.lower() in (".webp", ".png", ".jpg", ".jpeg", ".tif")]
+    files = [f for f in files if f.suffix.lower() in (".webp", ".png", ".jpg", ".jpeg", ".tif")]
+    return [files[i] for i in split([f"{f.parent.name}/{f.name}" for f in files], held_out)[1]] if held_out else files
+
+
+def run(predictor: Predictor, it: Sample, factor: float = 1.0) -> Array:
+    told = [(factor * a, factor * b) for a, b in it.noise]
+    rgb = demosaic(predictor, torch.from_numpy(it.mosaic), CFA, noise=told)
+    return np.asarray(rgb.permute(1, 2, 0))
+
+
+def flats(predictor: Predictor) -> dict[str, dict[str, float]]:
+    """Largest error of the mean of grey patches, 1 % to 95 % of white, by level, in percent."""
+    found: dict[str, dict[str, float]] = {}
+    for a in LEVELS:
+        of_value = of_white = 0.0
+        for value in (0.01, 0.02, 0.05, 0.1, 0.18, 0.5, 0.95):
+            it = exposed(f"flat {value:g}", a, torch.full((3, 512, 512), value))
+            off = run(predictor, it)[32:-32, 32:-32].mean((0, 1), dtype=np.float64) - value
+            # The noise itself has a mean, which is nobody's fault.
+            chance = it.mosaic[32:-32, 32:-32].mean(dtype=np.float64) - value
+            off = float(np.abs(off.mean() - chance))
+            of_value, of_white = max(of_value, 100 * off / value), max(of_white, 100 * off)
+        found[f"{a:g}"] = {"of value": of_value, "of white": of_white}
+    return found
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -205,13 +233,14 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", nargs="+", type=Path)
+    parser.add_argument("--held-out", type=float, default=0.0, metavar="SHARE")
     parser.add_argument("--models", default="", help="NAME or NAME=WEIGHTS.safetensors, several with commas")
     parser.add_argument(
         "--rivals", type=Path, help="JSON of an earlier run on the same photographs, to save their time"
     )
     parser.add_argument("--output", type=Path, default=Path("denoise.json"))
     options = parser.parse_args()
-    files = photographs(options.photographs)
+    files = photographs(options.photographs, options.held_out)
     jobs = [(file, a) for a in LEVELS for file in files]
     names = [file.name for file in files]
 
@@ -221,35 +250,43 @@ def main() -> None:
             raise SystemExit(f"{options.rivals} is about other photographs.")
         results: list[dict[str, Any]] = record["results"]
     else:
-        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        with ProcessPoolExecutor(None, get_context("spawn")) as pool:
             results = list(track(pool.map(_rivals, jobs), "rivals", len(jobs)))
+    flat: dict[str, Any] = {}
     for text in filter(None, options.models.split(",")):
         name, _, weights = text.partition("=")
         predictor = rawzoo.load(name, weights=weights or None)
         for job, found in zip(track(jobs, name), results, strict=True):
             it = sample(*job)
-            rgb = demosaic(predictor, torch.from_numpy(it.mosaic), CFA, noise=it.noise)
-            found[text] = figures(rgb.permute(1, 2, 0).numpy(), it.clean)
-    options.output.write_text(json.dumps({"photographs": names, "results": results}))
-    show(results, len(files), [text for text in options.models.split(",") if text])
+            for factor in (1.0, 0.5, 2.0) if it.a else (1.0,):
+                key = text if factor == 1 else f"{text} told x{factor:g}"
+                found[key] = figures(run(predictor, it, factor), it.clean)
+        flat[text] = flats(predictor)
+    options.output.write_text(json.dumps({"photographs": names, "results": results, "flats": flat}))
+    show(results, len(files), [text for text in options.models.split(",") if text], flat)
 
 
-def show(results: list[dict[str, Any]], count: int, models: list[str]) -> None:
+def show(results: list[dict[str, Any]], count: int, models: list[str], flat: dict[str, Any]) -> None:
     table = Table("a", "about ISO", "best rival", "its roots / linear / SSIM", "model", "roots / linear / SSIM", "gain",
-                  "worst photograph", "over BM3D")  # fmt: skip
+                  "worst photograph", "over BM3D", "told x0.5, x2", "flat, % of value, of white")  # fmt: skip
     for index, (a, iso) in enumerate(LEVELS.items()):
         rows = results[index * count : (index + 1) * count]
-        means = {name: mean([row[name] for row in rows]) for name in rows[0]}
-        others = [name for name in means if name != BM3D and name not in models and "naf" not in name]
-        best = max(others, key=lambda name: means[name]["root"])
-        for model in models:
+        rivals = {name: mean([row[name] for row in rows]) for name in rows[0] if name not in ("", BM3D)}
+        rivals = {name: row for name, row in rivals.items() if name.split(" ")[0] in ("AHD", "DHT", "AAHD", "DDFAPD")}
+        best = max(rivals, key=lambda name: rivals[name]["root"])
+        for model in models or [BM3D]:
+            if model not in rows[0]:
+                continue
+            own = mean([row[model] for row in rows])
+            gain = own["root"] - rivals[best]["root"]
             worst = min(row[model]["root"] - row[best]["root"] for row in rows)
-            over = f"{means[model]['root'] - means[BM3D]['root']:+.2f}" if BM3D in means else ""
-            table.add_row(f"{a:g}", iso, best, _text(means[best]), model, _text(means[model]),
-                          f"{means[model]['root'] - means[best]['root']:+.2f}", f"{worst:+.2f}", over)  # fmt: skip
-        if not models:
-            table.add_row(f"{a:g}", iso, best, _text(means[best]), "", _text(means[BM3D]) if BM3D in means else "")
-    Console().print(table)
+            over = f"{own['root'] - mean([row[BM3D] for row in rows])['root']:+.2f}" if BM3D in rows[0] else ""
+            told = [f"{model} told x{factor:g}" for factor in (0.5, 2.0)]
+            wrong = [f"{mean([r[key] for r in rows])['root'] - own['root']:+.2f}" for key in told if key in rows[0]]
+            flatness = flat.get(model, {}).get(f"{a:g}", {})
+            table.add_row(f"{a:g}", iso, best, _text(rivals[best]), model, _text(own), f"{gain:+.2f}", f"{worst:+.2f}",
+                          over, ", ".join(wrong), ", ".join(f"{v:.2f}" for v in flatness.values()))  # fmt: skip
+    Console(width=200).print(table)
 
 
 def _text(row: dict[str, float]) -> str:

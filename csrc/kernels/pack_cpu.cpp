@@ -49,10 +49,10 @@ PairLevels pair_levels(const Levels& levels, const Noise* noise, int cell) {
     pair.black[i] = levels.black[cell + i];
     pair.scale[i] = levels.scale[cell + i];
     if (!noise) continue;
-    const float ratio = noise[cell + i].sigma / noise[cell + i].gain;
-    pair.offset[i] = noise[cell + i].offset;
-    pair.inverse[i] = 1.0f / noise[cell + i].gain;
-    pair.shift[i] = 0.375f + ratio * ratio;
+    const auto [gain, sigma, offset] = noise[cell + i];
+    const float ratio = sigma / gain;
+    pair.scale[i] /= gain;
+    pair.shift[i] = 0.375f + ratio * ratio - offset / gain;
   }
   return pair;
 }

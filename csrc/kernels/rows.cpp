@@ -160,22 +160,22 @@ RAWZOO_INLINE Lanes anscombe_square(Lanes x, Lanes offset, Lanes inverse, Lanes 
 }
 
 // In one loop, so that all is computed while memory is waited for. Returns how many pairs are done: all or none.
-template <bool transformed, bool streamed, class T, class Out>
-int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, Out* odd) {
+template <bool transformed, bool streamed, class T, class Out, class Root>
+int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, Out* odd, Root& root) {
   if (pairs < Lanes::n) return 0;
   const Lanes black0 = Lanes::of(p.black[0]), black1 = Lanes::of(p.black[1]);
   const Lanes scale0 = Lanes::of(p.scale[0]), scale1 = Lanes::of(p.scale[1]);
-  const Lanes offset0 = Lanes::of(p.offset[0]), offset1 = Lanes::of(p.offset[1]);
-  const Lanes inverse0 = Lanes::of(p.inverse[0]), inverse1 = Lanes::of(p.inverse[1]);
-  const Lanes shift0 = Lanes::of(p.shift[0]), shift1 = Lanes::of(p.shift[1]);
+  const Lanes shift0 = Lanes::of(p.shift[0]), shift1 = Lanes::of(p.shift[1]), zero = Lanes::of(0.0f);
   Lanes v0, v1;
   const auto make = [&](int64_t k) {
     Lanes::load_pairs(in + 2 * k, &v0, &v1);
     v0 = (v0 - black0) * scale0;
     v1 = (v1 - black1) * scale1;
     if (!transformed) return;
-    v0 = Lanes::of(2.0f) * anscombe_square(v0, offset0, inverse0, shift0).root();
-    v1 = Lanes::of(2.0f) * anscombe_square(v1, offset1, inverse1, shift1).root();
+    v0 = (v0 + shift0).at_least(zero).root();
+    v1 = root((v1 + shift1).at_least(zero));
+    v0 = v0 + v0;
+    v1 = v1 + v1;
   };
   // Of the pairs from k on, those from `first` to `last`. No vector reaches into a line that goes past the caches.
   const auto some = [&](int64_t k, int64_t first, int64_t last) {
@@ -219,10 +219,14 @@ void pack_row(const void* samples, int64_t width, const PairLevels& p, void* eve
   const int64_t pairs = width / 2;
   int64_t done = 0;
 #if defined(RAWZOO_LANES)
-  done = pack_lanes<transformed, streamed>(in, pairs, p, even, odd);
+  Roots roots;
+  done = pack_lanes<transformed, streamed>(in, pairs, p, even, odd, roots);
+  if (!roots.exact()) {
+    Divider divider;
+    done = pack_lanes<transformed, streamed>(in, pairs, p, even, odd, divider);
+  }
 #endif
   const float black0 = p.black[0], black1 = p.black[1], scale0 = p.scale[0], scale1 = p.scale[1];
-  const float offset0 = p.offset[0], offset1 = p.offset[1], inverse0 = p.inverse[0], inverse1 = p.inverse[1];
   const float shift0 = p.shift[0], shift1 = p.shift[1];
   RAWZOO_INDEPENDENT
   for (int64_t k = done; k < pairs; ++k) {
@@ -230,8 +234,8 @@ void pack_row(const void* samples, int64_t width, const PairLevels& p, void* eve
     take_pair(in, k, &v0, &v1);
     v0 = (v0 - black0) * scale0;
     v1 = (v1 - black1) * scale1;
-    put(transformed ? anscombe_value(v0, offset0, inverse0, shift0) : v0, even + k);
-    put(transformed ? anscombe_value(v1, offset1, inverse1, shift1) : v1, odd + k);
+    put(transformed ? anscombe_root(v0 + shift0) : v0, even + k);
+    put(transformed ? anscombe_root(v1 + shift1) : v1, odd + k);
   }
 }
 

@@ -35,8 +35,8 @@ constexpr int kByteTableSize = 65536 + 1;
 // What packing does to both samples of a pair.
 struct PairLevels {
   float black[2], scale[2];
-  bool transformed;
-  float offset[2], inverse[2], shift[2];  // of the Anscombe transform; see anscombe_value()
+  bool transformed;  // by anscombe_root() of (sample - black) * scale + shift, the transform's gain and offset in them
+  float shift[2];
 };
 
 struct Rows {

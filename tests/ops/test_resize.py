@@ -82,7 +82,7 @@ def test_opencv(old, new, seed):
     expected = cv2.resize(x, new[::-1], interpolation=cv2.INTER_CUBIC)
     # Where its vectors do not reach, at the right of narrow pictures, OpenCV rounds weights to 11 bits and halves up.
     exact = ops.resize_opencv(x.astype(np.float64), new).clip(0, 255)
-    np.testing.assert_allclose(expected, exact, rtol=0, atol=0.5 if min(old[1], new[1]) >= 32 else 0.7)
+    np.testing.assert_allclose(expected, exact, rtol=0, atol=0.5 if min(old[1], new[1]) >= 64 else 0.7)
     np.testing.assert_array_equal(ops.resize_opencv(x, new), np.rint(exact))
     y = noise(old, seed, np.float32)
     expected = cv2.resize(y, new[::-1], interpolation=cv2.INTER_CUBIC)

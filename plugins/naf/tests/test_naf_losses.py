@@ -103,11 +103,11 @@ def test_every_picture_counts_by_relation():
     """The gradient of a picture is that of its own error, divided by it."""
     target = torch.zeros(2, 3, 4, 4)
     prediction = (target + torch.tensor([0.5, 0.005])[:, None, None, None]).requires_grad_()
-    loss = losses.LogL1(least=0.0)(prediction, target)
+    loss = losses.LogMse(least=0.0)(prediction, target)
     loss.backward()
     assert loss.item() == pytest.approx(np.log(0.05))
     torch.testing.assert_close(prediction.grad[:, 0, 0, 0], torch.tensor([1 / 0.5, 1 / 0.005]) / (2 * 48))
-    assert losses.LogL1()(target, target).isfinite()
+    assert losses.LogMse()(target, target).isfinite()
 
 
 def test_gradients_are_finite(pair):
@@ -121,7 +121,7 @@ def test_gradients_are_finite(pair):
         losses.ShadowAware(tv=1.0, sharpness=1.0),
         losses.Combined(terms),
         losses.ShadowWeightedL1(),
-        losses.LogL1(),
+        losses.LogMse(),
     ):
         prediction.grad = None
         loss(prediction, target).backward()

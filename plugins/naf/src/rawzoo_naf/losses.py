@@ -193,11 +193,11 @@ class ShadowAware(nn.Module):
         return total
 
 
-class LogL1(nn.Module):
-    """Mean over the pictures of a batch of the logarithm of their mean absolute error.
+class LogMse(nn.Module):
+    """Mean over the pictures of a batch of half the logarithm of their mean squared error: PSNR as a loss.
 
     A picture counts by how much better, in relation, it could get, so that very noisy ones, whose errors are a hundred
-    times as large, do not drown the others: what PSNR measures, too.
+    times as large, do not drown the others.
 
     Args:
         least: errors far below this count no more.
@@ -209,7 +209,7 @@ class LogL1(nn.Module):
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One number."""
-        return ((prediction - target).abs().mean((1, 2, 3)) + self.least).log().mean()
+        return 0.5 * ((prediction - target).square().mean((1, 2, 3)) + self.least**2).log().mean()
 
 
 class ShadowWeightedL1(nn.Module):
