@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Of the sheet, pixels: all columns together; the narrowest and widest of them; the whole picture.
 _ACROSS, _NARROWEST, _WIDEST, _WHOLE_HEIGHT = 1500, 240, 520, 560
+# Details of small pictures are shown larger.
+_MOST_MAGNIFIED = 4
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ def lay_out(raw: RawImage, columns: Sequence[Column], crops: int) -> Image.Image
     """The sheet; the last column is shown whole."""
     height, width = columns[0].picture.shape[:2]
     edge = min(max(_ACROSS // len(columns), _NARROWEST), _WIDEST)
-    # Not more than half of a small picture, or there is room for one crop only.
-    crop_height, crop_width = min(edge * 2 // 3, -(-height // 2)), min(edge, -(-width // 2))
+    # Of a small picture not more than a third each way, so that there is room for several.
+    crop_height, crop_width = min(edge * 2 // 3, -(-height // 3)), min(edge, -(-width // 3))
     boxes = choose_crops([column.picture for column in columns], crop_height, crop_width, crops)
     taken = raw.metadata
     camera = " ".join(part for part in (taken.make, taken.model) if part)
@@ -133,7 +135,7 @@ def lay_out(raw: RawImage, columns: Sequence[Column], crops: int) -> Image.Image
         boxes,
         heading=raw.source.replace("\\", "/").rpartition("/")[2] or "raw image",
         caption=", ".join(facts),
-        magnify=1,
+        magnify=max(1, min(edge // crop_width, edge * 2 // 3 // crop_height, _MOST_MAGNIFIED)),
         whole_height=_WHOLE_HEIGHT,
     )
 

@@ -32,8 +32,9 @@ def compare(
 ) -> None:
     """Develop a raw file with several models and lay the pictures side by side.
 
-    The sheet shows the same details of each at 100 %: the finest, where the models differ most, some in the dark, an
-    even surface; and the time each model took.
+    The sheet shows the same details of each at 100 % (small pictures larger): the
+    finest, where the models differ most, some in the dark, an even surface; and the
+    time each model took.
     """
     from rawzoo import batch
     from rawzoo import compare as comparing

@@ -67,7 +67,7 @@ def test_sheet_of_any_size(size: tuple[int, int]) -> None:
 
 
 def test_the_command(tmp_path) -> None:
-    rawzoo.write_dng(tmp_path / "shot.dng", shot(200, 300))
+    rawzoo.write_dng(tmp_path / "shot.dng", shot(720, 960))
     code = "from rawzoo.cli import main; main()"
     command = [sys.executable, "-c", code, "compare", "shot.dng", "--models", "bilinear,none"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -78,7 +78,7 @@ def test_the_command(tmp_path) -> None:
         pixels = np.asarray(sheet.convert("RGB"))
     # The crops are there as they are, the last column's too.
     picture = rawzoo.develop(rawzoo.open(tmp_path / "shot.dng"))
-    (box,) = compare.choose_crops([rawzoo.develop(shot(200, 300), "bilinear"), picture], 100, 150, 1)
+    (box,) = compare.choose_crops([rawzoo.develop(shot(720, 960), "bilinear"), picture], 240, 320, 1)
     crop = picture[box.slices][30:60, 30:60]
     windows = np.lib.stride_tricks.sliding_window_view(pixels[..., 1], (30, 1))[..., 0]
     assert (windows == crop[:, 0, 1]).all(axis=-1).any()
