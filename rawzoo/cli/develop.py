@@ -66,8 +66,9 @@ def develop(
     from collections import Counter
 
     from rawzoo import batch, pipeline
-    from rawzoo.developer import Choice, Developer
+    from rawzoo.developer import AUTO, Choice, Developer
     from rawzoo.errors import UsageError
+    from rawzoo.zoo import registry
 
     if depth not in (None, 8, 16, 32):
         raise UsageError(f"--depth must be 8, 16 or 32, not {depth}.")
@@ -76,10 +77,13 @@ def develop(
     jobs = batch.plan_jobs(inputs, output, format)
     if dng == "cfa" and not all(str(job.target).lower().endswith(".dng") for job in jobs):
         raise UsageError("--dng cfa needs DNG output: OUT.dng, or --format dng.")
+    denoise = pipeline.Denoise(strength, grain)
+    if model not in (AUTO, "none"):
+        denoise.check(registry.card(model))
     recipe = batch.Develop(
         developer=Developer(model, weights=weights, device=device, dtype=dtype, tile=tile),
         look=pipeline.Look(white_balance, exposure, tone, space),
-        denoise=pipeline.Denoise(strength, grain),
+        denoise=denoise,
         dng="cfa" if dng == "cfa" else "linear",
         dtype=None if depth is None else {8: "uint8", 16: "uint16", 32: "float32"}[depth],
         quality=quality,

@@ -179,6 +179,13 @@ def test_dng_out(tmp_path, weights, form):
     assert (tmp_path / "clean.dng").stat().st_size < expected.mosaic.nbytes
 
 
+def test_strength_of_a_model_that_is_not_told_the_noise(tmp_path):
+    command = [*COMMAND, tmp_path / "any.dng", "-o", tmp_path / "a.png", "--model", "treenet", "--strength", "2"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, len(found.stderr.splitlines())) == (2, 1)
+    assert "treenet is not told the noise level" in found.stderr
+
+
 def test_cfa_out_needs_dng_out(tmp_path):
     rawzoo.write_dng(tmp_path / "noisy.dng", shot(NOISY))
     command = [*COMMAND, tmp_path / "noisy.dng", "-o", tmp_path / "a.png", "--dng", "cfa"]
