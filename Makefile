@@ -12,8 +12,9 @@ LINTED_CPP := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o 
 demo: $(VENV)/.installed
 	$(BIN)/rawzoo demo --output demo
 
+# One process for each core, and one thread in each; the tests of a file stay together.
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 bench: $(VENV)/.benched
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-json=benchmarks/latest.json \

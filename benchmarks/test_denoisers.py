@@ -8,11 +8,11 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from conftest import make_raw
 from measure import Peer, versus
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import rawzoo
+from conftest import make_raw
 from rawzoo.inference.predictor import Predictor
 from rawzoo.raw.image import RawImage
 from rawzoo.zoo import registry

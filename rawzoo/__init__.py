@@ -8,10 +8,7 @@ Importing this package imports neither torch nor LibRaw; each name is loaded at 
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-from rawzoo.zoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from rawzoo.picture import Picture, open_picture
@@ -21,9 +18,10 @@ if TYPE_CHECKING:
     from rawzoo.raw.reader import open  # noqa: A004
     from rawzoo.running import run
     from rawzoo.zoo.card import ModelCard, Weights
+    from rawzoo.zoo.hookspecs import hookimpl
     from rawzoo.zoo.registry import load, models
 
-__version__ = version("rawzoo")
+    __version__: str
 
 _HOME = {
     "ModelCard": "rawzoo.zoo.card",
@@ -31,6 +29,7 @@ _HOME = {
     "RawImage": "rawzoo.raw.image",
     "Weights": "rawzoo.zoo.card",
     "develop": "rawzoo.pipeline",
+    "hookimpl": "rawzoo.zoo.hookspecs",
     "load": "rawzoo.zoo.registry",
     "models": "rawzoo.zoo.registry",
     "open": "rawzoo.raw.reader",
@@ -56,8 +55,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("rawzoo")
+    elif name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'rawzoo' has no attribute {name!r}")
+    else:
+        raise AttributeError(f"module 'rawzoo' has no attribute {name!r}")
+    globals()[name] = value
+    return value

@@ -1,7 +1,4 @@
-"""The hooks a plugin may implement. ``docs/plugins.md`` shows each at work.
-
-Importing this module must stay cheap: ``rawzoo/__init__.py`` re-exports :data:`hookimpl` from it.
-"""
+"""The hooks a plugin may implement. ``docs/plugins.md`` shows each at work."""
 
 from __future__ import annotations
 

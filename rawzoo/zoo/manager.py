@@ -115,8 +115,8 @@ class PluginManager:
         for module in BUILT_IN:
             origin = Origin(module.removeprefix("rawzoo."), "rawzoo", rawzoo.__version__, built_in=True)
             self._load(origin, partial(importlib.import_module, module))
-        for entry_point in _selected_entry_points():
-            self._load(_origin(entry_point), entry_point.load)
+        for origin, entry_point in _selected_entry_points():
+            self._load(origin, entry_point.load)
 
     def add(self, plugin: object, name: str, distribution: str = "none", version: str = "0") -> None:
         """Registers a plugin object (module, class or instance) as if it had been installed; for tests of hooks."""
@@ -295,25 +295,27 @@ def _canonical(distribution: str) -> str:
 
 
 def _origin(entry_point: EntryPoint) -> Origin:
-    distribution = entry_point.dist
-    if distribution is None:
+    if entry_point.dist is None:
         return Origin(entry_point.name, "unknown", "unknown")
-    return Origin(entry_point.name, distribution.name or "unknown", distribution.version or "unknown")
+    metadata = entry_point.dist.metadata  # parsed at each access
+    return Origin(entry_point.name, metadata["Name"] or "unknown", metadata["Version"] or "unknown")
 
 
-def _selected_entry_points() -> list[EntryPoint]:
-    found = sorted(entry_points(group=GROUP), key=lambda e: (_origin(e).distribution, e.name))
+def _selected_entry_points() -> list[tuple[Origin, EntryPoint]]:
+    found = sorted(
+        ((_origin(e), e) for e in entry_points(group=GROUP)), key=lambda pair: (pair[0].distribution, pair[0].name)
+    )
     choice = os.environ.get("RAWZOO_PLUGINS")
     if choice is None:
         return found
     wanted = {_canonical(name.strip()) for name in choice.split(",") if name.strip()}
-    have = {_canonical(_origin(e).distribution) for e in found}
+    have = {_canonical(origin.distribution) for origin, _ in found}
     if wanted - have:
         raise UsageError(
             f"RAWZOO_PLUGINS names {', '.join(sorted(wanted - have))}, which is not an installed rawzoo plugin; "
             f"installed: {', '.join(sorted(have)) or 'none'}."
         )
-    return [e for e in found if _canonical(_origin(e).distribution) in wanted]
+    return [(origin, e) for origin, e in found if _canonical(origin.distribution) in wanted]
 
 
 _lock = threading.RLock()

@@ -144,11 +144,12 @@ def test_output_that_is_a_file_is_refused(tmp_path):
     assert isinstance(result.exception, UsageError)
 
 
-def test_a_model_without_weights_is_named_in_one_line(monkeypatch, tmp_path, caplog):
+def test_a_model_without_weights_is_named_in_one_line(scene, monkeypatch, tmp_path, caplog):
     def prepare(name):
         raise WeightsError("no weights here")
 
     monkeypatch.setenv("RAWZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(demo, "render_scene", lambda: scene)
     monkeypatch.setattr(demo.pipeline, "prepare", prepare)
     monkeypatch.setattr(demo, "comparison_sheet", lambda *args, **kwargs: np.zeros((1, 1, 3), np.uint8))
     lines = []

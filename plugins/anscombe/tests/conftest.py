@@ -7,17 +7,13 @@ import numpy as np
 import pytest
 from anscombe_golden import Golden
 
-HERE = Path(__file__).resolve()
 # The writers of checkpoints lie with the tests of their readers.
-sys.path.insert(0, str(HERE.parents[3] / "tests" / "checkpoints"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "checkpoints"))
 
 
 @pytest.fixture(scope="session")
-def golden():
-    folder = HERE.parents[4] / "shared" / "specs" / "anscombe"
-    if not folder.is_dir():
-        pytest.skip("the shared folder is not beside the repository")
-    return Golden(folder)
+def golden(shared):
+    return Golden(shared / "specs" / "anscombe")
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,6 @@ from rawzoo.testing import write_random_weights
 from rawzoo.zoo.importing import import_checkpoint
 from rawzoo.zoo.weights import imported_folder
 
-SHARED = Path(__file__).resolve().parents[4] / "shared"
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -23,17 +21,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def specs() -> Path:
+def specs(shared: Path) -> Path:
     """Golden vectors."""
-    if not SHARED.is_dir():
-        pytest.skip("the shared folder is not beside the repository")
-    return SHARED / "specs" / "awb"
+    return shared / "specs" / "awb"
 
 
 @pytest.fixture(scope="session")
-def published(specs: Path) -> Path:
+def published(shared: Path) -> Path:
     """Data sets, models and tunings of raspberrypi/awb_nn."""
-    return SHARED / "data" / "awb"
+    return shared / "data" / "awb"
 
 
 @pytest.fixture(scope="session")

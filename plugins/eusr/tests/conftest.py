@@ -8,16 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-SHARED = Path(__file__).resolve().parents[4] / "shared"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow tests wait for --runslow, an option of rawzoo's own tests, also where only these are run."""
-    if not config.getoption("--runslow", default=False):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow: run with --runslow, together with rawzoo's own tests"))
-
 
 @pytest.fixture(autouse=True)
 def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,11 +16,9 @@ def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def specs() -> Path:
+def specs(shared: Path) -> Path:
     """Golden vectors."""
-    if not SHARED.is_dir():
-        pytest.skip("the shared folder is not beside the repository")
-    return SHARED / "specs" / "eusr"
+    return shared / "specs" / "eusr"
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[4] / "shared"
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -16,8 +14,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden() -> Path:
+def golden(shared: Path) -> Path:
     """Folder of the golden vectors."""
-    if not SHARED.is_dir():
-        pytest.skip("the shared folder is not beside the repository")
-    return SHARED / "specs" / "naf" / "golden"
+    return shared / "specs" / "naf" / "golden"

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from pynet_golden import Weights, golden_weights
 
-SHARED = Path(__file__).resolve().parents[4] / "shared"
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -18,11 +16,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def specs() -> Path:
+def specs(shared: Path) -> Path:
     """Golden vectors."""
-    if not SHARED.is_dir():
-        pytest.skip("the shared folder is not beside the repository")
-    return SHARED / "specs" / "pynet"
+    return shared / "specs" / "pynet"
 
 
 @pytest.fixture(scope="session")

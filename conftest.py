@@ -1,10 +1,10 @@
-"""Shared fixtures: the folder of shared data (tests skip, saying so, where it is absent) and --runslow."""
+"""For the tests of rawzoo and of its plugins: the folder of shared data, without which tests skip, and --runslow."""
 
 from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(__file__).resolve().parents[1] / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
