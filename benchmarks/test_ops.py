@@ -21,7 +21,7 @@ from measure import Goal, Peer, versus
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from rawzoo import ops
-from rawzoo.pipeline import DEFAULT_DEVELOPER
+from rawzoo.developer import DEFAULT_DEVELOPER
 from rawzoo.raw.cfa import XTRANS_PATTERN, period
 from rawzoo.zoo import registry
 

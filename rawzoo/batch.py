@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rawzoo import output, pipeline
+from rawzoo.developer import Choice, Developer
 from rawzoo.errors import RawzooError, UsageError
 from rawzoo.picture import Picture, is_picture
 from rawzoo.raw.dng import write_dng
@@ -18,7 +19,6 @@ from rawzoo.raw.image import RawImage
 from rawzoo.raw.worker import DecodeWorker
 
 if TYPE_CHECKING:
-    from rawzoo.inference.predictor import Predictor
     from rawzoo.running import Runner
 
 
@@ -69,37 +69,51 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True)
 class Develop:
-    """The recipe of ``rawzoo develop``; see :func:`rawzoo.develop` and :func:`rawzoo.open`."""
+    """The recipe of ``rawzoo develop``; gives what developed the file. See :func:`rawzoo.develop`, :func:`rawzoo.open`.
 
-    model: str | Predictor | None = None
+    Attributes:
+        dng: what a DNG is to hold: ``linear``, camera RGB, or ``cfa``, the mosaic without its noise.
+    """
+
+    developer: Developer = field(default_factory=Developer)
     look: pipeline.Look = field(default_factory=pipeline.Look)
+    denoise: pipeline.Denoise = field(default_factory=pipeline.Denoise)
+    dng: Literal["linear", "cfa"] = "linear"
     dtype: str | None = None
     quality: int = 95
     timeout_s: float = 60.0
     open_options: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, job: Job, decoder: DecodeWorker, said: list[str], progress: Callable[[float], None]) -> None:
+    def __call__(self, job: Job, decoder: DecodeWorker, said: list[str], progress: Callable[[float], None]) -> Choice:
         raw = decoder.open(job.source, timeout_s=self.timeout_s, **self.open_options)
         said.extend(raw.warnings)
+        choice = self.developer.choose(raw)
+        if choice.noise is not None and choice.noise.assumed and choice.denoises:
+            said.append(f"{raw.source}: noise {choice.noise.source}.")
         assert job.target is not None
-        self.write(raw, job.target, progress)
+        self._write(choice.told(raw), choice, job.target, progress)
+        return choice
 
-    def write(self, raw: RawImage, target: Path, progress: Callable[[float], None] | None = None) -> None:
-        """Develop one raw image into one file of the format its suffix names."""
+    def _write(self, raw: RawImage, choice: Choice, target: Path, progress: Callable[[float], None]) -> None:
         form = output.format_of(target.name)
         target.parent.mkdir(parents=True, exist_ok=True)
+        # What was chosen for want of noise takes no options of a denoiser.
+        denoise = self.denoise if choice.denoises or not choice.why else pipeline.Denoise()
         if form == "dng":
-            write_dng(target, pipeline.demosaiced(raw, self.model))
+            convert = pipeline.demosaiced if self.dng == "linear" else pipeline.denoised
+            write_dng(target, convert(raw, choice.model, denoise, progress=progress), compression="ljpeg")
             return
         look = self.look
         picture = pipeline.develop(
             raw,
-            self.model,
+            choice.model,
             white_balance=look.white_balance,
             exposure=look.exposure,
             tone=look.tone,
             space=look.space,
             dtype=self.dtype or default_dtype(form, look),
+            strength=denoise.strength,
+            grain=denoise.grain,
             progress=progress,
         )
         output.write_picture(target, picture, space=look.space, exif=raw.exif, quality=self.quality)

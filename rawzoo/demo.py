@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rawzoo import pipeline
+from rawzoo import developer, pipeline
 from rawzoo.errors import WeightsError
 from rawzoo.output import write_picture
 from rawzoo.raw import cfa as cfa_patterns
@@ -169,7 +169,7 @@ def psnr(picture: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> float:
 
 def _timed(raw: RawImage, name: str) -> tuple[npt.NDArray[Any], float]:
     """A picture and the seconds it took, loading the model and waking the machinery not counted."""
-    model = pipeline.prepare(name)
+    model = developer.prepare(name)
     corner = replace(raw, active_area=Box(0, 0, 64, 64), default_crop=Box(0, 0, 64, 64))
     pipeline.develop(corner, model=model)
     start = time.perf_counter()

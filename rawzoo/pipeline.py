@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rawzoo import ops
-from rawzoo.errors import PluginError, UsageError
+from rawzoo import developer, ops
+from rawzoo.errors import PluginError, RawWarning, UsageError
 from rawzoo.picture import Picture, upright
 from rawzoo.raw import cfa as cfa_patterns
-from rawzoo.raw import color, noise
+from rawzoo.raw import color, noise, noise_level
 from rawzoo.raw.image import Box, RawImage
+from rawzoo.raw.noise_level import NoiseLevel
 
 if TYPE_CHECKING:
     from rawzoo.inference.predictor import Predictor
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 SPACES = ("srgb", "display-p3", "rec2020-linear", "camera")
 TONES = ("natural", "none")
-
-#: The demosaicers used when no model is named.
-DEFAULT_DEVELOPER = {2: "gbtf", 6: "markesteijn"}
 
 _STRIP_ROWS = 128
 
@@ -65,6 +63,33 @@ class Look:
         return self.space in ("camera", "rec2020-linear")
 
 
+@dataclass(frozen=True)
+class Denoise:
+    """How much of the noise a denoiser is to take.
+
+    Attributes:
+        strength: factor of the noise's standard deviation that a model conditioned on noise is told, 0 to 4. With 0 it
+            only demosaics.
+        grain: how much of the brightness that the model took away is given back, 0 to 1. Noise of colour stays away.
+    """
+
+    strength: float = 1.0
+    grain: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.strength <= 4.0:
+            raise UsageError(f"strength {self.strength:g} is outside 0 to 4.")
+        if not 0.0 <= self.grain <= 1.0:
+            raise UsageError(f"grain {self.grain:g} is outside 0 to 1.")
+
+    def check(self, card: ModelCard) -> None:
+        """Raises UsageError where a model has no use for what was asked."""
+        if self.strength != 1.0 and "noise" not in card.conditioning:
+            raise UsageError(f"model {card.name} is not told the noise level, so it takes no strength.")
+        if self.grain and developer.is_classical(card):
+            raise UsageError(f"model {card.name} takes no noise away, so there is no grain to give back.")
+
+
 def develop(
     raw: RawImage,
     model: str | Predictor | None = None,
@@ -74,6 +99,8 @@ def develop(
     tone: str = "natural",
     space: str = "srgb",
     dtype: str = "uint8",
+    strength: float = 1.0,
+    grain: float = 0.0,
     device: str = "cpu",
     tile: int | None = None,
     progress: Progress | None = None,
@@ -83,10 +110,12 @@ def develop(
     Args:
         raw: what to develop.
         model: name of a model of task ``demosaic`` or a loaded :class:`Predictor`; None or ``"none"`` for the
-            default classical demosaicer. Files without a mosaic (monochrome, linear) take no model.
+            default classical demosaicer; ``"auto"`` for a denoiser where the image is noisy enough to gain by one
+            (:class:`rawzoo.developer.Developer`). Files without a mosaic (monochrome, linear) take no model.
         white_balance, exposure, tone, space: see :class:`Look`.
         dtype: ``uint8``, ``uint16``, or ``float32`` for the linear spaces: not clipped at all, noise below black and
             highlights above white included.
+        strength, grain: see :class:`Denoise`; of no effect where ``"auto"`` finds nothing to denoise.
         device, tile: for models given by name; see :func:`rawzoo.load`.
         progress: called with the finished fraction, 0 to 1.
 
@@ -97,10 +126,14 @@ def develop(
         UsageError: an option that does not make sense for this image.
     """
     look = Look(white_balance, exposure, tone, space)
+    denoise = Denoise(strength, grain)
     if dtype not in ("uint8", "uint16", "float32"):
         raise UsageError(f"dtype {dtype!r} is none of uint8, uint16, float32.")
     if dtype == "float32" and not look.linear:
         raise UsageError("float32 output is linear: it goes with space camera or rec2020-linear.")
+    raw, model, denoise = _settled(raw, model, denoise, device, tile)
+    if raw.cfa is not None:
+        denoise.check(developer.card_for(raw, model))
     neutral, _ = white_balance_neutral(raw, look.white_balance)
     gains = tuple((1.0 / neutral).tolist())
     # Above the level at which the first balanced channel saturates, colour is unknown; clipping all of them there
@@ -121,7 +154,7 @@ def develop(
         )
     else:
         picture = np.empty((raw.height, raw.width, 3), dtype)
-        finished = camera_rgb_rows(raw, model, gains, clip, device=device, tile=tile, progress=progress)
+        finished = camera_rgb_rows(raw, model, gains, clip, denoise, device=device, tile=tile, progress=progress)
         for start, stop, rows in finished:
             ops.render(rows, matrix, curve, dtype=dtype, out=picture[start:stop])
     return upright(picture[raw.default_crop.slices], raw.orientation)
@@ -166,6 +199,7 @@ def camera_rgb_rows(
     model: str | Predictor | None,
     gains: tuple[float, ...],
     clip: float | None,
+    denoise: Denoise = Denoise(),
     *,
     device: str = "cpu",
     tile: int | None = None,
@@ -176,6 +210,7 @@ def camera_rgb_rows(
     Args:
         gains: white balance gains of R, G, B with green = 1.
         clip: upper bound of the balanced values before demosaicing, or None.
+        denoise: for a model, which has to suit it.
         progress: called with the finished fraction, where a model runs.
 
     Yields:
@@ -184,8 +219,8 @@ def camera_rgb_rows(
     if raw.kind in ("mono", "linear"):
         if model not in (None, "none"):
             raise UsageError(
-                f"{raw.source or 'this raw image'} holds no mosaic ({raw.kind}), so model {_name(model)} has nothing "
-                "to demosaic; develop it without a model."
+                f"{raw.source or 'this raw image'} holds no mosaic ({raw.kind}), so model {developer.name_of(model)} "
+                "has nothing to demosaic; develop it without a model."
             )
         yield from _plain_rows(raw, gains, clip)
         return
@@ -193,30 +228,44 @@ def camera_rgb_rows(
     assert raw.cfa is not None
     from rawzoo.tasks import demosaic
 
-    cfa, mosaic = raw.cfa, raw.mosaic
     predictor = _predictor(raw, model, device, tile)
-    if predictor.card.adapter:
-        yield from _adapted_rows(predictor, raw, gains, clip, progress)
-        return
+    denoise.check(predictor.card)
+    if demosaic.resamples(predictor.card, raw.cfa):
+        raw = resampled(raw)
+    assert raw.cfa is not None
+    cfa, mosaic = raw.cfa, raw.mosaic
 
     def source(start: int, stop: int) -> npt.NDArray[np.float32]:
         pattern = cfa_patterns.shift(cfa, start, 0)
         return ops.white_balance(mosaic[start:stop], pattern, raw.black_level, raw.white_level, gains, clip)
 
-    profile = None if raw.noise_profile is None else noise.balanced(raw.noise_profile, gains, cfa)
-    finished = demosaic.stream(predictor, source, raw.height, raw.width, cfa, noise=profile, progress=progress)
+    if predictor.card.adapter:
+        finished = _adapted_rows(predictor, raw, gains, clip, progress)
+    else:
+        profile = _noise(raw, gains, denoise.strength) if "noise" in predictor.card.conditioning else None
+        streamed = demosaic.stream(predictor, source, raw.height, raw.width, cfa, noise=profile, progress=progress)
+        finished = ((start, stop, rows.numpy()) for start, stop, rows in streamed)
     for start, stop, rows in finished:
-        yield start, stop, rows.numpy()
+        if denoise.grain:
+            rows = _with_grain(rows, _classical_rows(raw, source, start, stop), denoise.grain)
+        yield start, stop, rows
 
 
 def demosaiced(
-    raw: RawImage, model: str | Predictor | None = None, *, device: str = "cpu", tile: int | None = None
+    raw: RawImage,
+    model: str | Predictor | None = None,
+    denoise: Denoise = Denoise(),
+    *,
+    device: str = "cpu",
+    tile: int | None = None,
+    progress: Progress | None = None,
 ) -> RawImage:
     """The same shot as a ``linear`` raw image: demosaiced, still sensor data, to be written as a LinearRaw DNG.
 
     White balance, exposure and tone are left to whoever opens it; levels are 16 bit with room below black for noise.
-    A file that holds no mosaic comes back as it is.
+    A file that holds no mosaic comes back as it is. Arguments as for :func:`develop`.
     """
+    raw, model, denoise = _settled(raw, model, denoise, device, tile)
     if raw.cfa is None:
         return raw
     neutral, _ = color.white_balance_neutral(raw, "as-shot")
@@ -224,15 +273,128 @@ def demosaiced(
     black, white = 1024.0, 65535.0
     data = np.empty((raw.height, raw.width, 3), np.uint16)
     scale = (neutral * (white - black)).astype(np.float32)
-    for start, stop, rows in camera_rgb_rows(raw, model, gains, None, device=device, tile=tile):
+    finished = camera_rgb_rows(raw, model, gains, None, denoise, device=device, tile=tile, progress=progress)
+    for start, stop, rows in finished:
         values = np.moveaxis(rows, 0, 2) * scale + np.float32(black + 0.5)
         data[start:stop] = np.clip(values, 0.0, white)
     whole = Box(0, 0, raw.height, raw.width)
-    profile = raw.noise_profile if raw.noise_profile is None or len(raw.noise_profile) == 1 else None
+    profile = raw.noise_profile
+    if profile is not None and (len(profile) > 1 or not developer.is_classical(developer.card_for(raw, model))):
+        profile = None  # after a denoiser nobody knows what noise is left
     return replace(
         raw, data=data, kind="linear", cfa=None, black_level=(black,) * 3, white_level=(white,) * 3, active_area=whole,
         noise_profile=profile,
     )  # fmt: skip
+
+
+def denoised(
+    raw: RawImage,
+    model: str | Predictor | None,
+    denoise: Denoise = Denoise(),
+    *,
+    device: str = "cpu",
+    tile: int | None = None,
+    progress: Progress | None = None,
+) -> RawImage:
+    """The same mosaic without its noise: a model's camera RGB sampled as the sensor does, to be written as a CFA DNG.
+
+    Pattern, levels, white balance and margins are those of the source; values end at the white level. Where a
+    classical demosaicer is the model, the image comes back as it is, for that takes no noise away; so does one that
+    holds no mosaic. Arguments as for :func:`develop`.
+    """
+    raw, model, denoise = _settled(raw, model, denoise, device, tile)
+    if raw.cfa is None or developer.is_classical(card := developer.card_for(raw, model)):
+        return raw
+    denoise.check(card)
+    neutral, _ = color.white_balance_neutral(raw, "as-shot")
+    gains = tuple((1.0 / neutral).tolist())
+    channels, colors = cfa_patterns.channel_tile(raw.cfa), cfa_patterns.color_tile(raw.cfa)
+    data = raw.data.copy()
+    mosaic = data[raw.active_area.slices]
+    period = len(channels)
+    finished = camera_rgb_rows(raw, model, gains, None, denoise, device=device, tile=tile, progress=progress)
+    for start, stop, rows in finished:
+        for y, x in np.ndindex(period, period):
+            first = (y - start) % period
+            black, white = (levels[channels[y, x]] for levels in (raw.black_level, raw.white_level))
+            values = rows[colors[y, x], first::period, x::period] / gains[colors[y, x]] * (white - black) + black
+            if data.dtype != np.float32:
+                values = np.rint(np.clip(values, 0.0, white))
+            mosaic[start + first : stop : period, x::period] = values
+    return replace(raw, data=data, noise_profile=None)
+
+
+def resampled(raw: RawImage, cfa: str = "RGGB") -> RawImage:
+    """The mosaic that a sensor of another CFA pattern would have made of the same shot: demosaiced, then sampled.
+
+    Demosaicing averages, so there is less noise in it, and that depends on the picture: it is measured anew. Where that
+    cannot be, three quarters of the variance are left, as there were in photographs.
+
+    Returns:
+        The active area as float32, 0 black and 1 white.
+    """
+    neutral, _ = color.white_balance_neutral(raw, "as-shot")
+    gains = tuple((1.0 / neutral).tolist())
+    tile = cfa_patterns.color_tile(cfa)
+    period = len(tile)
+    data = np.empty((raw.height, raw.width), np.float32)
+    classical = developer.default_developer(raw)
+    for start, stop, rows in camera_rgb_rows(raw, classical, gains, None):
+        for y, x in np.ndindex(period, period):
+            colour, first = tile[y, x], (y - start) % period
+            data[start + first : stop : period, x::period] = rows[colour, first::period, x::period] / gains[colour]
+    found = RawImage.from_array(data, cfa=cfa, white_level=1.0, as_shot_neutral=raw.as_shot_neutral)
+    measured, level = noise_level.measure(found), noise_level.of(raw)
+    if measured is None:
+        _warn_of(level, raw)
+        a, b = level.profile[len(level.profile) // 2]
+        measured = 0.75 * a, 0.75 * b
+    return replace(found, noise_profile=(measured,), source=raw.source)
+
+
+def _settled(
+    raw: RawImage, model: str | Predictor | None, denoise: Denoise, device: str, tile: int | None
+) -> tuple[RawImage, str | Predictor | None, Denoise]:
+    """What ``auto`` comes to for this image."""
+    if model != developer.AUTO:
+        return raw, model, denoise
+    choice = developer.Developer(device=device, tile=tile).choose(raw)
+    if choice.denoises:
+        _warn_of(choice.noise, raw)
+    return choice.told(raw), choice.model, denoise if choice.denoises else Denoise()
+
+
+def _noise(raw: RawImage, gains: tuple[float, ...], strength: float) -> noise.Profile:
+    """What a model is told of the noise of the balanced mosaic; a warning says so where that had to be assumed."""
+    assert raw.cfa is not None
+    level = noise_level.of(raw)
+    _warn_of(level, raw)
+    return [(strength**2 * a, strength**2 * b) for a, b in noise.balanced(level.profile, gains, raw.cfa)]
+
+
+def _warn_of(level: NoiseLevel | None, raw: RawImage) -> None:
+    if level is not None and level.assumed:
+        warnings.warn(f"{raw.source or 'this raw image'}: noise {level.source}.", RawWarning, stacklevel=4)
+
+
+def _classical_rows(
+    raw: RawImage, source: Callable[[int, int], npt.NDArray[np.float32]], start: int, stop: int
+) -> npt.NDArray[np.float32]:
+    """What the classical demosaicer makes of these rows; ``[3, stop - start, W]``."""
+    assert raw.cfa is not None
+    card = developer.card_for(raw, None)
+    assert card.halo is not None
+    top, bottom = max(start - card.halo, 0), min(stop + card.halo, raw.height)
+    rgb = ops.demosaic(source(top, bottom), cfa_patterns.shift(raw.cfa, top, 0), **card.config)
+    return np.asarray(rgb[:, start - top : stop - top])
+
+
+def _with_grain(
+    clean: npt.NDArray[np.float32], grainy: npt.NDArray[np.float32], grain: float
+) -> npt.NDArray[np.float32]:
+    """Part of the difference in brightness, green weighing as much as red and blue together, added to all channels."""
+    weights = np.array([0.25 * grain, 0.5 * grain, 0.25 * grain], np.float32)
+    return clean + np.tensordot(weights, grainy - clean, axes=1)
 
 
 def _plain_rows(
@@ -271,76 +433,21 @@ def _adapted_rows(
         yield start, stop, rows if clip is None else np.minimum(rows, np.float32(clip))
 
 
-def default_developer(raw: RawImage) -> str:
-    """Name of the classical demosaicer used when no model is named."""
-    assert raw.cfa is not None
-    name = DEFAULT_DEVELOPER[cfa_patterns.period(raw.cfa)]
-    return name if name in ops.demosaic_methods(raw.cfa) else "bilinear"
-
-
-def _card(raw: RawImage, model: str | Predictor | None) -> ModelCard:
-    from rawzoo.tasks import demosaic
-    from rawzoo.zoo import registry
-
-    if model is None or isinstance(model, str):
-        card = registry.card(default_developer(raw) if model in (None, "none") else str(model))
-    else:
-        card = model.card
-    _require_developer(card)
-    demosaic.require_mosaic(card, raw)
-    return card
-
-
-def _require_developer(card: ModelCard) -> None:
-    if card.task != "demosaic":
-        raise UsageError(
-            f"model {card.name} is for task {card.task}, and developing needs one of task demosaic; "
-            f"`rawzoo run {card.name}` does what it is for."
-        )
-
-
 def _fused_options(raw: RawImage, model: str | Predictor | None) -> dict[str, Any] | None:
     """Method and encoding for the fused op, which needs no torch, when the model is one of rawzoo's own demosaicers."""
-    from rawzoo.zoo.classical import ARCHITECTURE
-
     if raw.cfa is None:
         return None
-    card = _card(raw, model)
-    return dict(card.config) if card.architecture == ARCHITECTURE else None
-
-
-def prepare(
-    model: str,
-    *,
-    weights: str | Path | None = None,
-    device: str = "cpu",
-    dtype: str | None = None,
-    tile: int | None = None,
-) -> str | Predictor:
-    """Load a model once for many files; the classical ones need no loading and stay a name."""
-    from rawzoo.zoo import registry
-    from rawzoo.zoo.classical import ARCHITECTURE
-
-    if model != "none":
-        _require_developer(registry.card(model))
-    if model == "none" or registry.card(model).architecture == ARCHITECTURE:
-        if weights is not None:
-            raise UsageError(f"--weights {weights} makes no sense with --model {model}, which has none.")
-        return model
-    return registry.load(model, weights=weights, device=device, dtype=dtype, tile=tile)
+    card = developer.card_for(raw, model)
+    return dict(card.config) if developer.is_classical(card) else None
 
 
 def _predictor(raw: RawImage, model: str | Predictor | None, device: str, tile: int | None) -> Predictor:
     from rawzoo.zoo import registry
 
-    card = _card(raw, model)
+    card = developer.card_for(raw, model)
     if model is None or isinstance(model, str):
         return registry.load(card.name, device=device, tile=tile)
     return model
-
-
-def _name(model: str | Predictor | None) -> str:
-    return model.card.name if model is not None and not isinstance(model, str) else str(model)
 
 
 def tone_table(baseline_exposure: float, look: Look) -> npt.NDArray[np.float32] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rawzoo import pipeline
+from rawzoo import developer, pipeline
 from rawzoo.errors import UsageError
 from rawzoo.picture import Picture, is_picture, open_picture
 from rawzoo.raw import reader
@@ -65,7 +65,7 @@ class Runner:
         self._options = options
         self._model: str | Predictor = model
         if isinstance(model, str):
-            load = pipeline.prepare if self.task.name == "demosaic" else registry.load
+            load = developer.prepare if self.task.name == "demosaic" else registry.load
             self._model = load(model, weights=weights, device=device, dtype=dtype, tile=tile)
 
     def __call__(self, source: RawImage | Picture, *, progress: Progress | None = None) -> Result:
@@ -102,7 +102,7 @@ class Runner:
         if self.task.source == "raw":
             return source, ""
         developed = pipeline.render("none", source)
-        with_what = f" with {pipeline.default_developer(source)}" if source.cfa else ""
+        with_what = f" with {developer.default_developer(source)}" if source.cfa else ""
         return developed, f"{name} is a raw file: it was developed first{with_what}, as shot."
 
 

@@ -46,6 +46,7 @@ def comparison_sheet(
     heading: str,
     caption: str = "",
     magnify: int = 3,
+    whole_height: int | None = None,
 ) -> Image.Image:
     """Lay out a sheet: the last column's picture whole, with the crops marked; below, each crop of each column.
 
@@ -54,6 +55,7 @@ def comparison_sheet(
         crops: what to show of each, top to bottom, one shape for all.
         heading, caption: above the picture; the caption may have several lines.
         magnify: pixels of the sheet per pixel of a crop, along both axes (nearest neighbour).
+        whole_height: how high the whole picture may become; it is as wide as the sheet otherwise.
 
     Returns:
         An RGB image.
@@ -68,7 +70,11 @@ def comparison_sheet(
     inner = max(len(columns) * (cell_width + _GAP) - _GAP, _LEAST_WIDTH)
     shown = columns[-1]
     whole = Image.fromarray(shown.picture)
-    whole = whole.resize((inner, round(whole.height * inner / whole.width)), Image.Resampling.LANCZOS)
+    scale = inner / whole.width
+    if whole_height is not None:
+        scale = min(scale, whole_height / whole.height)
+    size = (max(round(whole.width * scale), 1), max(round(whole.height * scale), 1))
+    whole = whole.resize(size, Image.Resampling.LANCZOS)
 
     lines = caption.splitlines()
     whole_top = _MARGIN + 64 + 27 * len(lines) + 14
@@ -90,13 +96,13 @@ def comparison_sheet(
         text(_MARGIN, _MARGIN + 80 + 27 * number, line, 19, _QUIET)
 
     sheet.paste(whole, (_MARGIN, whole_top))
-    scale = inner / shown.picture.shape[1]
     for number, box in enumerate(crops, 1):
         left, top = round(_MARGIN + box.left * scale), round(whole_top + box.top * scale)
         right, bottom = round(_MARGIN + box.right * scale), round(whole_top + box.bottom * scale)
         draw.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=_MARK, width=2)
         badge(left - 2, top - 2, number)
-    text(_MARGIN, whole_top + whole.height + 28, f"whole: {shown.title}; below, {magnify} x magnified", 17, _QUIET)
+    closer = f"{magnify} x magnified" if magnify > 1 else "at 100 %"
+    text(_MARGIN, whole_top + whole.height + 28, f"whole: {shown.title}; below, {closer}", 17, _QUIET)
 
     for index, column in enumerate(columns):
         left = _MARGIN + index * (cell_width + _GAP)

@@ -20,8 +20,16 @@ COMMAND = [sys.executable, "-c", "from rawzoo.cli import main; main()"]
 
 
 def rawzoo_command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    # Without plugins, which may have a denoiser that is taken unasked.
+    environment = {**os.environ, "RAWZOO_PLUGINS": ""}
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, **options
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+        **options,
     )  # type: ignore[call-overload,no-any-return]
 
 

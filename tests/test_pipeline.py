@@ -11,10 +11,11 @@ import torch
 
 import rawzoo
 from rawzoo import ops, pipeline
-from rawzoo.errors import PluginError, UsageError
+from rawzoo.errors import PluginError, RawWarning, UsageError
 from rawzoo.inference.predictor import Predictor
 from rawzoo.picture import upright
-from rawzoo.raw import color
+from rawzoo.raw import color, noise
+from rawzoo.raw.cfa import XTRANS_PATTERN, color_tile
 from rawzoo.raw.image import Box, ColorMatrix, RawImage
 from rawzoo.zoo import registry
 
@@ -173,8 +174,65 @@ def test_the_noise_profile_reaches_the_model_balanced() -> None:
     rawzoo.develop(raw, predictor)
     expected = torch.tensor([[[2e-3, 4e-5], [1e-3, 1e-5], [1e-3, 1e-5], [4e-3, 16e-5]]])
     torch.testing.assert_close(seen[0], expected)
-    with pytest.raises(UsageError, match="how noisy"):
+    rawzoo.develop(raw, predictor, strength=2.0)
+    torch.testing.assert_close(seen[1], 4 * expected)
+    rawzoo.develop(raw, predictor, strength=0.0)
+    assert not seen[2].any()
+    # This mosaic is of random numbers, so it does not tell.
+    with pytest.warns(RawWarning, match="at ISO 800: neither the mosaic nor the file tells"):
         rawzoo.develop(replace(raw, noise_profile=None), predictor)
+    a, b = noise.profile_at_iso(800)
+    torch.testing.assert_close(seen[3][0, 1], torch.tensor([a, b]))
+
+
+def test_options_of_a_denoiser_are_refused_by_others() -> None:
+    with pytest.raises(UsageError, match="malvar is not told the noise level"):
+        rawzoo.develop(bayer(), "malvar", strength=0.5)
+    with pytest.raises(UsageError, match="gbtf takes no noise away"):
+        rawzoo.develop(bayer(), grain=0.5)
+    for options in ({"strength": 4.1}, {"strength": -1.0}, {"grain": 1.1}, {"grain": float("nan")}):
+        with pytest.raises(UsageError, match="is outside 0 to"):
+            rawzoo.develop(bayer(), **options)
+
+
+class Grey(torch.nn.Module):
+    """Takes everything away."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(x, 0.25).expand(-1, 3, -1, -1)
+
+
+@pytest.mark.parametrize("tile", [None, 32])
+def test_grain_gives_brightness_back(tile: int | None) -> None:
+    predictor = Predictor(
+        replace(registry.card("bilinear"), architecture="tests:none", conditioning=()), Grey(), tile=tile
+    )
+    options = {"space": "camera", "dtype": "float32"}
+    raw = bayer()
+    classical = rawzoo.develop(raw, "gbtf", **options)
+    taken = classical @ np.array([0.25, 0.5, 0.25], np.float32) - 0.25
+    found = rawzoo.develop(raw, predictor, grain=0.5, **options)
+    np.testing.assert_allclose(found, np.repeat(0.25 + 0.5 * taken[..., None], 3, axis=2), atol=1e-5)
+
+
+@pytest.mark.parametrize("cfa", ["RGGB", "GBRG", XTRANS_PATTERN], ids=["RGGB", "GBRG", "X-Trans"])
+def test_denoised_mosaic_is_the_model_sampled(cfa: str) -> None:
+    predictor = Predictor(replace(registry.card("bilinear"), architecture="tests:none", conditioning=()), Grey())
+    data = np.random.default_rng(0).integers(500, 15000, (80, 100)).astype(np.uint16)
+    neutral = (0.5, 1.0, 0.65)
+    raw = RawImage.from_array(data, cfa=cfa, black_level=512, white_level=16383, as_shot_neutral=neutral)
+    raw = replace(raw, active_area=Box(5, 3, 75, 96), noise_profile=((1e-3, 1e-6),))
+    found = pipeline.denoised(raw, predictor)
+    colors = color_tile(cfa)
+    tile = np.rint(512 + 0.25 * np.array(neutral)[colors] * (16383 - 512))
+    n = len(tile)
+    expected = tile[np.ix_(np.arange(70) % n, np.arange(93) % n)]
+    np.testing.assert_array_equal(found.mosaic, expected)
+    np.testing.assert_array_equal(found.data[:5], data[:5])
+    assert (found.cfa, found.white_level, found.noise_profile) == (cfa, raw.white_level, None)
+    assert pipeline.denoised(raw, "none") is raw
+    assert pipeline.demosaiced(raw, predictor).noise_profile is None
+    assert pipeline.demosaiced(raw, "bilinear").noise_profile == raw.noise_profile
 
 
 def test_strips_of_the_source_carry_the_right_phase() -> None:

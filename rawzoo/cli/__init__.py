@@ -8,7 +8,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from rawzoo.cli import demo, develop, doctor, evaluate, export, import_, models, plugins, run, show, train
+from rawzoo.cli import compare, demo, develop, doctor, evaluate, export, import_, models, plugins, run, show, train
 from rawzoo.errors import RawzooError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("develop")(develop.develop)
+app.command("compare")(compare.compare)
 app.command("run")(run.run)
 app.command("evaluate")(evaluate.evaluate)
 app.command("models")(models.models)

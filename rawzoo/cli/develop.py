@@ -16,9 +16,17 @@ def develop(
         Path, typer.Option("--output", "-o", metavar="OUT", help="A file (.jpg .png .tif .npy .dng) or a folder.")
     ],
     model: Annotated[
-        str, typer.Option(help="Model of task demosaic (see 'rawzoo models'), or none for the default.")
-    ] = "none",
+        str,
+        typer.Option(
+            help="Model of task demosaic (see 'rawzoo models'); none for the classical one; auto for a denoiser where "
+            "the file is noisy enough to gain by it."
+        ),
+    ] = "auto",
     weights: files.Weights = None,
+    strength: Annotated[
+        float, typer.Option(help="How much a denoiser takes, 0 to 4: a factor of the noise it is told of.")
+    ] = 1.0,
+    grain: Annotated[float, typer.Option(help="How much grain of what it took is given back, 0 to 1.")] = 0.0,
     white_balance: Annotated[
         str,
         typer.Option(
@@ -36,6 +44,9 @@ def develop(
     format: Annotated[  # noqa: A002
         str | None, typer.Option("--format", "-f", help="Format of files in a folder: jpg, png, tif, npy, dng.")
     ] = None,
+    dng: Annotated[
+        str, typer.Option(help="What a DNG holds: linear, demosaiced camera RGB; cfa, the mosaic without its noise.")
+    ] = "linear",
     depth: Annotated[int | None, typer.Option(help="Bits a sample: 8, 16, or 32 (float, .npy only).")] = None,
     quality: files.Quality = 95,
     device: files.Device = "cpu",
@@ -52,37 +63,55 @@ def develop(
 
     OUT is a file for one input, or a folder. A file that cannot be read is reported and the rest is done.
     """
+    from collections import Counter
+
     from rawzoo import batch, pipeline
+    from rawzoo.developer import AUTO, Choice, Developer
     from rawzoo.errors import UsageError
+    from rawzoo.zoo import registry
 
     if depth not in (None, 8, 16, 32):
         raise UsageError(f"--depth must be 8, 16 or 32, not {depth}.")
+    if dng not in ("linear", "cfa"):
+        raise UsageError(f"--dng must be linear or cfa, not {dng!r}.")
     jobs = batch.plan_jobs(inputs, output, format)
+    if dng == "cfa" and not all(str(job.target).lower().endswith(".dng") for job in jobs):
+        raise UsageError("--dng cfa needs DNG output: OUT.dng, or --format dng.")
+    denoise = pipeline.Denoise(strength, grain)
+    if model not in (AUTO, "none"):
+        denoise.check(registry.card(model))
     recipe = batch.Develop(
-        model=pipeline.prepare(model, weights=weights, device=device, dtype=dtype, tile=tile),
+        developer=Developer(model, weights=weights, device=device, dtype=dtype, tile=tile),
         look=pipeline.Look(white_balance, exposure, tone, space),
+        denoise=denoise,
+        dng="cfa" if dng == "cfa" else "linear",
         dtype=None if depth is None else {8: "uint8", 16: "uint16", 32: "float32"}[depth],
         quality=quality,
         timeout_s=timeout,
         open_options=files.open_options(cfa, black, white),
     )
 
-    done = skipped = failed = 0
+    skipped = failed = 0
+    choices: list[Choice] = []
     for outcome in files.work_through(
         "Developing", jobs, recipe, workers=workers, resume=resume, bar=len(jobs) > 1 or model != "none"
     ):
         failed += bool(outcome.error)
         skipped += outcome.skipped
-        done += not outcome.error and not outcome.skipped
+        if not outcome.error and not outcome.skipped:
+            choices.append(outcome.found)
     if len(jobs) == 1:
-        if done:
+        for choice in choices:
+            if choice.why:
+                typer.echo(f"rawzoo: developed with {choice.why}.", err=True)
             typer.echo(str(jobs[0].target))
-        elif skipped:
+        if skipped:
             typer.echo(f"{jobs[0].target} is already there.")
     else:
-        parts = (
-            [f"{done} developed"] + [f"{skipped} already there"] * bool(skipped) + [f"{failed} failed"] * bool(failed)
-        )
+        chosen = Counter((not c.denoises, c.name) for c in choices if c.why)
+        by = ", ".join(f"{n} {'less ' * less}noisy by {name}" for (less, name), n in sorted(chosen.items()))
+        parts = [f"{len(choices)} developed" + (f" ({by})" if by else "")]
+        parts += [f"{skipped} already there"] * bool(skipped) + [f"{failed} failed"] * bool(failed)
         typer.echo(f"{', '.join(parts)}: {output}")
     if failed:
         raise typer.Exit(1)

@@ -59,6 +59,8 @@ class ModelCard:
         conditioning: extra inputs, e.g. ``("noise_profile",)``.
         adapter: dotted path of the function that leads from a raw image to the model and from its output to the
             result, for tasks that leave this to the model (:mod:`rawzoo.tasks.white_balance`); empty for others.
+        auto_below_snr: of task ``demosaic``: where no model is named, this one is taken if green at 18 % of white has a
+            lower signal to noise ratio; None: only when named.
         weights: named sets, the default first. Empty for models that need none, or whose weights users import.
         formats: foreign checkpoint formats its importer reads.
         paper, licence: where it comes from, and the licence of the code.
@@ -81,6 +83,7 @@ class ModelCard:
     dtypes: tuple[str, ...] = ("float32",)
     conditioning: tuple[str, ...] = ()
     adapter: str = ""
+    auto_below_snr: float | None = None
     weights: Mapping[str, Weights] = field(default_factory=dict)
     formats: tuple[str, ...] = ()
     paper: str = ""
@@ -158,6 +161,11 @@ def problems(card: object) -> list[str]:
     check(
         card.halo is None or _is_whole(card.halo, 0),
         f"halo must be a whole number of at least 0, or None for global context, not {card.halo!r}",
+    )
+    snr = card.auto_below_snr
+    check(
+        snr is None or (isinstance(snr, int | float) and not isinstance(snr, bool) and snr > 0),
+        f"auto_below_snr must be a positive number or None, not {snr!r}",
     )
     check(card.border in ("mirror", "model"), f"border must be 'mirror' or 'model', not {card.border!r}")
     known = ("float32", "float16", "bfloat16", "float64")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from rawzoo.errors import PluginError, UsageError, WeightsError
 from rawzoo.zoo.card import ModelCard, Weights
 from rawzoo.zoo.manager import get_manager
-from rawzoo.zoo.weights import Provenance, imported_weights, weights_file
+from rawzoo.zoo.weights import Provenance, imported_weights, is_here, weights_file
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +105,13 @@ def load(
             module = build(model)
             load_weights(module, path, name)
     return cast("Predictor", make_predictor(model, module, device=device, dtype=dtype, tile=tile))
+
+
+def has_weights(model: ModelCard) -> bool:
+    """Whether :func:`load` finds weights for a model without being told which, and without fetching them."""
+    if model.weights:
+        return is_here(next(iter(model.weights.values())))
+    return len(imported_weights(model.name)) == 1
 
 
 def build(model: ModelCard) -> nn.Module:

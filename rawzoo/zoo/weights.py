@@ -115,6 +115,19 @@ def weights_file(weights: Weights) -> Iterator[Path]:
         yield path
 
 
+def is_here(weights: Weights) -> bool:
+    """Whether :func:`weights_file` finds the file on this machine, without fetching it."""
+    if weights.is_url:
+        return (cache_folder() / "weights" / _cached_name(weights)).is_file()
+    if weights.where.startswith("package:"):
+        module, _, inner = weights.where.removeprefix("package:").partition("/")
+        try:
+            return files(module).joinpath(*PurePosixPath(inner).parts).is_file()
+        except ModuleNotFoundError:
+            return False
+    return Path(weights.where).expanduser().is_file()
+
+
 def _check(path: Path, weights: Weights) -> None:
     if weights.sha256 is None:
         return
@@ -127,6 +140,12 @@ def _check(path: Path, weights: Weights) -> None:
         )
 
 
+def _cached_name(weights: Weights) -> str:
+    # Part of the checksum in the name: versions of one file lie side by side instead of replacing each other.
+    assert weights.sha256 is not None
+    return f"{weights.sha256[:12]}-{PurePosixPath(unquote(urlsplit(weights.where).path)).name}"
+
+
 def _fetched(weights: Weights) -> Path:
     """Path of the downloaded file. pooch verifies a file under a temporary name before it gets its final one."""
     import pooch
@@ -134,8 +153,7 @@ def _fetched(weights: Weights) -> Path:
 
     url = weights.where
     assert weights.sha256 is not None
-    # Part of the checksum in the name: versions of one file lie side by side instead of replacing each other.
-    name = f"{weights.sha256[:12]}-{PurePosixPath(unquote(urlsplit(url).path)).name}"
+    name = _cached_name(weights)
     folder = cache_folder() / "weights"
     advice = f"check the network, or fetch the file by other means and put it at {folder / name}"
     try:

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 from skimage import data
 
-from rawzoo import ops, pipeline
+from rawzoo import developer, ops
 from rawzoo.raw.cfa import BAYER_PATTERNS, color_tile
 from rawzoo.zoo import registry
 
@@ -88,7 +88,7 @@ def photographs() -> list[np.ndarray]:
 def test_default_developer_against_libraw(photographs: list[np.ndarray], gain: float) -> None:
     # PSNR of the square roots of linear values, at noise from none to far beyond ISO 25600.
     rng = np.random.default_rng(0)
-    config = registry.card(pipeline.DEFAULT_DEVELOPER[2]).config
+    config = registry.card(developer.DEFAULT_DEVELOPER[2]).config
     ours, theirs = [], []
     for picture in photographs:
         mosaic = mosaic_of(picture)

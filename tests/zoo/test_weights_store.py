@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from rawzoo.errors import WeightsError
 from rawzoo.zoo.card import Weights
-from rawzoo.zoo.weights import cache_folder, weights_file
+from rawzoo.zoo.weights import cache_folder, is_here, weights_file
 
 CONTENT = save({"weight": torch.arange(6.0)})
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -147,3 +147,20 @@ def test_packaged_in_a_zip(tmp_path, monkeypatch):
         archive.writestr("weights_in_zip/a.safetensors", CONTENT)
     monkeypatch.syspath_prepend(tmp_path / "zipped.zip")
     assert read(Weights("package:weights_in_zip/a.safetensors", sha256=SHA256)) == CONTENT
+
+
+def test_is_here_says_whether_the_file_is_found_without_fetching(server, cache, tmp_path):
+    host, port = server.server_address[:2]
+    remote = Weights(f"http://{host}:{port}/good.safetensors", SHA256)
+    assert not is_here(remote)
+    assert server.requests == 0
+    with weights_file(remote):
+        pass
+    assert is_here(remote)
+    path = tmp_path / "mine.safetensors"
+    assert not is_here(Weights(str(path)))
+    path.write_bytes(CONTENT)
+    assert is_here(Weights(str(path)))
+    assert is_here(Weights("package:rawzoo/py.typed"))
+    assert not is_here(Weights("package:rawzoo/no-such.safetensors"))
+    assert not is_here(Weights("package:no_such_package/a.safetensors"))

@@ -1,4 +1,4 @@
-"""Noise of sensors, its estimate, and the labels."""
+"""Noise of sensors, and the labels."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from rawzoo.errors import RawzooError
 from rawzoo.raw import noise
 from rawzoo_anscombe import labels
 from rawzoo_anscombe.isp import bayer_mask
-from rawzoo_anscombe.sensors import PROFILES, SENSORS, draw_light_levels, expose, nearest, noise_std
+from rawzoo_anscombe.sensors import PROFILES, SENSORS, draw_light_levels, expose, nearest
 
 
 @pytest.fixture
@@ -20,14 +20,6 @@ def file(golden):
 def test_calibration(file):
     found = np.array([SENSORS["Nexus_6P_rear"].noise(level) for level in file["light_levels"]])
     np.testing.assert_allclose(found, np.stack([file["nexus_a"], file["nexus_sigma"]], 1), rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["Nexus_6P_rear", "Pixel3x3", "SEMCO"])
-def test_light_level_of_a_deviation(file, name):
-    found = [SENSORS[name].light_level(std, 0.4) for std in file["std2ll_in"]]
-    np.testing.assert_allclose(found, file[f"std2ll/{name}"], rtol=1e-9)
-    alpha, sigma = SENSORS[name].noise(found[1])
-    assert alpha * 0.4 + sigma**2 == pytest.approx(file["std2ll_in"][1] ** 2)
 
 
 @pytest.mark.parametrize("level", ["0.001", "0.0015", "0.003", "0.01", "0.1"])
@@ -47,6 +39,14 @@ def test_noise_of_the_core_is_the_reference_simulator(file, level):
         clipped = np.clip(noisy, 0, 1)
         assert clipped.mean() == pytest.approx(get("analytic_clipped_mean")[i], abs=5 * clipped.std() / count**0.5)
         assert clipped.var() == pytest.approx(get("analytic_clipped_var")[i], rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["Nexus_6P_rear", "Pixel3x3", "SEMCO"])
+def test_light_level_of_a_deviation(file, name):
+    found = [SENSORS[name].light_level(std, 0.4) for std in file["std2ll_in"]]
+    np.testing.assert_allclose(found, file[f"std2ll/{name}"], rtol=1e-9)
+    alpha, sigma = SENSORS[name].noise(found[1])
+    assert alpha * 0.4 + sigma**2 == pytest.approx(file["std2ll_in"][1] ** 2)
 
 
 def test_light_levels_of_a_profile(file):
@@ -83,27 +83,6 @@ def test_what_the_sensor_sees_of_a_photograph(file):
     for name, found in (("mean", noisy.mean()), ("var", noisy.var())):
         assert found == pytest.approx(file[f"stats/{level}/analytic_clipped_{name}"][3], rel=0.02)
     assert (noisy.min(), noisy.max()) == (0, 1)
-
-
-@pytest.mark.parametrize("std", [0.001, 0.05])
-def test_noise_std_finds_white_noise_on_a_ramp(std):
-    rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 1, 200) * np.linspace(0.5, 1, 150)[:, None]
-    assert noise_std(np.stack([ramp] * 2) + rng.normal(0, std, (2, 150, 200))) == pytest.approx(std, rel=0.03)
-
-
-def test_noise_std_is_the_median_of_the_filtered_picture():
-    ndimage = pytest.importorskip("scipy.ndimage")
-    from rawzoo_anscombe.sensors import _HIGH_PASS
-
-    x = np.random.default_rng(0).random((21, 34))
-    expected = x
-    for axis in (0, 1):
-        expected = ndimage.correlate1d(expected, _HIGH_PASS, axis, mode="mirror")
-    assert noise_std(x) == pytest.approx(np.median(np.abs(expected)) / 0.6745, rel=1e-12)
-    # A wavelet's filter: of unit energy, and blind to what changes evenly.
-    assert (_HIGH_PASS**2).sum() == pytest.approx(1)
-    assert [(_HIGH_PASS * np.arange(6) ** k).sum() for k in range(3)] == pytest.approx([0, 0, 0], abs=1e-9)
 
 
 def test_labels_of_imagenet():

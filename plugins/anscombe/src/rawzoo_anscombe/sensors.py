@@ -1,4 +1,4 @@
-"""Noise of the cameras that Dirty Pixels was calibrated for, and estimating it where nothing is known.
+"""Noise of the cameras that Dirty Pixels was calibrated for.
 
 A sensor's noise is calibrated at ISO 100; at light level L it is amplified by 1 / L: a signal x in 0..1 has the
 variance alpha x + sigma^2, with alpha = poisson / L and sigma = gaussian / L.
@@ -32,7 +32,8 @@ class Sensor:
         return self.poisson / light_level, self.gaussian / light_level
 
     def light_level(self, std: float, mean: float) -> float:
-        """The light level at which a signal ``mean`` has the standard deviation ``std``, which is above 0."""
+        """The light level at which a signal ``mean`` has the standard deviation ``std``, which is above 0: how the
+        published code reads one off a photograph."""
         # The positive root of std^2 L^2 = poisson * mean * L + gaussian^2, in the form that does not cancel.
         shot = self.poisson * mean
         return float(2 * self.gaussian**2 / (np.sqrt(shot**2 + 4 * self.gaussian**2 * std**2) - shot))
@@ -50,9 +51,6 @@ SENSORS = {
     "GAUSS": Sensor(0.0, 1.0),
     "POISSON": Sensor(1.0, 0.0),
 }
-
-#: Which of them published weights were trained with.
-TRAINED_WITH = "Nexus_6P_rear"
 
 #: Ranges of light levels that published weights were trained for; illuminance in lux is 2000 L.
 PROFILES = {"3lux": (0.0015, 0.0015), "6lux": (0.003, 0.003), "2to20lux": (0.001, 0.01), "2to200lux": (0.001, 0.1)}
@@ -102,24 +100,3 @@ def _mask(height: int, width: int) -> npt.NDArray[np.float32]:
     """``[H, W, 3]`` of 0 and 1: which of R, G, B a BGGR mosaic has at each pixel."""
     colour = color_tile("BGGR")[np.ix_(np.arange(height) % 2, np.arange(width) % 2)]
     return np.asarray(np.eye(3, dtype=np.float32)[colour])
-
-
-# Daubechies' high-pass filter of six taps.
-_HIGH_PASS = np.array(
-    [0.03522629188571, 0.08544127388203, -0.13501102001025, -0.45987750211849, 0.80689150931109, -0.33267055295008]
-)
-
-
-def noise_std(planes: npt.ArrayLike) -> float:
-    """Standard deviation of white noise in pictures: the median of their finest details, which are mostly noise
-    (Donoho's estimate; the details are those of Daubechies' wavelet of six taps, along both axes).
-
-    Args:
-        planes: ``[..., H, W]``, H and W at least 4; all of them are pooled.
-    """
-    x = np.asarray(planes, np.float64)
-    for axis in (-1, -2):
-        width = [(0, 0)] * x.ndim
-        width[axis] = (3, 2)
-        x = np.lib.stride_tricks.sliding_window_view(np.pad(x, width, mode="reflect"), 6, axis) @ _HIGH_PASS
-    return float(np.median(np.abs(x)) / 0.6745)

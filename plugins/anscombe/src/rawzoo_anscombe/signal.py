@@ -12,15 +12,12 @@ import numpy.typing as npt
 from rawzoo import ops
 from rawzoo.errors import UsageError
 from rawzoo.raw import cfa as cfa_patterns
+from rawzoo.raw import noise_level
 from rawzoo.raw.color import white_balance_neutral
 from rawzoo.raw.image import RawImage
-from rawzoo_anscombe.sensors import SENSORS, TRAINED_WITH, noise_std
 
 #: The phase the networks know.
 CFA = "BGGR"
-
-# Noise is estimated in the middle of the picture, from planes of at most this edge.
-_ESTIMATED = 512
 
 
 @dataclass(frozen=True)
@@ -43,10 +40,7 @@ class Noise:
 
 
 def noise_of(raw: RawImage, given: tuple[float, float] | None = None) -> Noise:
-    """Noise of a Bayer mosaic: as given, as the file's noise profile says, or estimated.
-
-    The estimate takes the noise in the finest details of the picture, and how it depends on the signal from the sensor
-    that published weights were trained with.
+    """Noise of a Bayer mosaic: as given, or :func:`rawzoo.raw.noise_level.of` it.
 
     Raises:
         UsageError: the given numbers are no noise.
@@ -55,15 +49,8 @@ def noise_of(raw: RawImage, given: tuple[float, float] | None = None) -> Noise:
         if not all(math.isfinite(v) and v >= 0 for v in given) or max(given) == 0:
             raise UsageError(f"noise {given} must be two numbers (a, b), variance = a x + b: not negative, not both 0.")
         return _noise([given], "noise as given")
-    if raw.noise_profile is not None and all(max(pair) > 0 for pair in raw.noise_profile):
-        return _noise(raw.noise_profile, "noise as the file's profile says")
-    sensor = SENSORS[TRAINED_WITH]
-    planes = _planes(raw)
-    # No converter tells less than its rounding.
-    step = 1.0 / (min(raw.white_level) - max(raw.black_level))
-    std = max(noise_std(planes), step / math.sqrt(12.0))
-    alpha, sigma = sensor.noise(sensor.light_level(std, float(np.clip(planes, 0.0, 1.0).mean())))
-    return _noise([(alpha, sigma**2)], f"noise estimated from the picture (a = {alpha:.3g}, b = {sigma**2:.3g})")
+    level = noise_level.of(raw)
+    return _noise(level.profile, f"noise {level.source}")
 
 
 def _noise(profile: Sequence[tuple[float, float]], note: str) -> Noise:
@@ -73,15 +60,6 @@ def _noise(profile: Sequence[tuple[float, float]], note: str) -> Noise:
     a, b = np.broadcast_to(pairs, (3, 2)).T
     # Where there is no shot noise to speak of, a little keeps the Anscombe transform defined, and exact in float32.
     return Noise(np.maximum(a, 1e-3 * np.sqrt(b)), b.copy(), note)
-
-
-def _planes(raw: RawImage) -> npt.NDArray[np.float32]:
-    """The middle of each plane, black-subtracted, 1 = white; ``[4, h, w]``."""
-    assert raw.cfa is not None
-    height, width = (min(n // 2, _ESTIMATED) for n in (raw.height, raw.width))
-    top, left = ((n // 2 - size) // 2 * 2 for n, size in ((raw.height, height), (raw.width, width)))
-    middle = raw.mosaic[top : top + 2 * height, left : left + 2 * width]
-    return np.asarray(ops.pack(np.ascontiguousarray(middle), raw.cfa, raw.black_level, raw.white_level))
 
 
 def gains_of(raw: RawImage) -> tuple[tuple[float, float, float], str]:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import rawzoo
 from rawzoo.zoo.importers import Importer
 
+# Below this signal to noise ratio ISO 12232 no longer calls a picture excellent. A full-frame sensor falls below it at
+# ISO 700.
+_NOISY = 40.0
 
-def _denoiser(name: str, summary: str, config: dict[str, Any], halo: int) -> rawzoo.ModelCard:
+
+def _shipped(name: str) -> dict[str, rawzoo.Weights]:
+    """The weights that come with the package, by the name of the model."""
+    inner = f"weights/{name}.safetensors"
+    if not (Path(__file__).parent / inner).is_file():
+        return {}
+    return {"rawzoo": rawzoo.Weights(f"package:rawzoo_naf/{inner}", licence="Apache-2.0")}
+
+
+def _denoiser(name: str, summary: str, config: dict[str, Any], halo: int, **more: Any) -> rawzoo.ModelCard:
     return rawzoo.ModelCard(
         name=name,
         task="demosaic",
@@ -24,7 +37,9 @@ def _denoiser(name: str, summary: str, config: dict[str, Any], halo: int) -> raw
         halo=halo,
         dtypes=("bfloat16", "float32"),
         conditioning=("noise",),
+        weights=_shipped(name),
         licence="Apache-2.0",
+        **more,
     )
 
 
@@ -40,6 +55,7 @@ DENOISERS = (
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, made for CPUs.",
         {"widths": [32, 64, 128], "encoder": [1, 2], "middle": 3, "decoder": [2, 2]},
         halo=56,
+        auto_below_snr=_NOISY,
     ),
     _denoiser(
         "naf-base",
