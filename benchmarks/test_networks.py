@@ -80,7 +80,7 @@ def test_network(benchmark: BenchmarkFixture, threads: int, network: Network) ->
         own,
         {"plain torch": Peer(plain, Goal(1.0))},
         name=card.name,
-        megapixels=round(x[0].numel() * network.pixels / 1e6, 2),
+        megapixels=round(x[0].numel() * network.pixels / 1e6, 4),
         threads=threads,
         accuracy={"equal": equal},
     )

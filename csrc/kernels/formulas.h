@@ -86,9 +86,9 @@ RAWZOO_INLINE float interpolate(const float* curve, int64_t n, float v) {
 
 // Generalised Anscombe transform, f(x) = 2 sqrt(max(0, (x - offset) / gain + 3/8 + (sigma / gain)^2)), here with
 // scale = 1 / gain and shift = 3/8 + (sigma / gain)^2.
-RAWZOO_INLINE float anscombe_root(float v) { return 2.0f * sqrtf(v < 0.0f ? 0.0f : v); }
 RAWZOO_INLINE float anscombe_value(float x, float offset, float scale, float shift) {
-  return anscombe_root((x - offset) * scale + shift);
+  const float v = (x - offset) * scale + shift;
+  return 2.0f * sqrtf(v < 0.0f ? 0.0f : v);
 }
 
 constexpr float kSqrt3Over2 = 1.224744871391589f;

@@ -51,8 +51,8 @@ PairLevels pair_levels(const Levels& levels, const Noise* noise, int cell) {
     if (!noise) continue;
     const auto [gain, sigma, offset] = noise[cell + i];
     const float ratio = sigma / gain;
-    pair.scale[i] /= gain;
-    pair.shift[i] = 0.375f + ratio * ratio - offset / gain;
+    pair.scale[i] *= 4.0f / gain;
+    pair.shift[i] = 4.0f * (0.375f + ratio * ratio - offset / gain);
   }
   return pair;
 }

@@ -174,8 +174,6 @@ int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, O
     if (!transformed) return;
     v0 = (v0 + shift0).at_least(zero).root();
     v1 = root((v1 + shift1).at_least(zero));
-    v0 = v0 + v0;
-    v1 = v1 + v1;
   };
   // Of the pairs from k on, those from `first` to `last`. No vector reaches into a line that goes past the caches.
   const auto some = [&](int64_t k, int64_t first, int64_t last) {
@@ -228,14 +226,15 @@ void pack_row(const void* samples, int64_t width, const PairLevels& p, void* eve
 #endif
   const float black0 = p.black[0], black1 = p.black[1], scale0 = p.scale[0], scale1 = p.scale[1];
   const float shift0 = p.shift[0], shift1 = p.shift[1];
+  const auto root = [](float v) { return sqrtf(v < 0.0f ? 0.0f : v); };
   RAWZOO_INDEPENDENT
   for (int64_t k = done; k < pairs; ++k) {
     float v0, v1;
     take_pair(in, k, &v0, &v1);
     v0 = (v0 - black0) * scale0;
     v1 = (v1 - black1) * scale1;
-    put(transformed ? anscombe_root(v0 + shift0) : v0, even + k);
-    put(transformed ? anscombe_root(v1 + shift1) : v1, odd + k);
+    put(transformed ? root(v0 + shift0) : v0, even + k);
+    put(transformed ? root(v1 + shift1) : v1, odd + k);
   }
 }
 

@@ -35,7 +35,7 @@ constexpr int kByteTableSize = 65536 + 1;
 // What packing does to both samples of a pair.
 struct PairLevels {
   float black[2], scale[2];
-  bool transformed;  // by anscombe_root() of (sample - black) * scale + shift, the transform's gain and offset in them
+  bool transformed;  // to sqrt((sample - black) * scale + shift), which is all of anscombe_value()
   float shift[2];
 };
 

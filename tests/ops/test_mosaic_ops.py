@@ -72,7 +72,7 @@ def test_fused_packing_is_packing_then_anscombe(cfa: str, dtype: str, seed: int,
     channel_of_plane = channel_tile(XTRANS_PATTERN).ravel() if n == 6 else np.arange(4)
     by_plane = {k: [v[c] for c in channel_of_plane] if per_channel else v for k, v in noise.items()}
     # But for the roundings that one multiplication in place of two saves.
-    np.testing.assert_allclose(fused**2, ops.anscombe(planes, **by_plane) ** 2, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(fused**2, ops.anscombe(planes, **by_plane) ** 2, rtol=1e-6, atol=1e-4)
     for method in ("algebraic", "asymptotic", "exact"):
         back = ops.unpack_anscombe(fused, cfa, *levels, **noise, method=method, dtype="float32")
         unfused = ops.unpack(ops.inverse_anscombe(fused, **by_plane, method=method), cfa, *levels, dtype="float32")
