@@ -123,7 +123,8 @@ def lay_out(raw: RawImage, columns: Sequence[Column], crops: int) -> Image.Image
     crop_height, crop_width = min(edge * 2 // 3, -(-height // 3)), min(edge, -(-width // 3))
     boxes = choose_crops([column.picture for column in columns], crop_height, crop_width, crops)
     taken = raw.metadata
-    camera = " ".join(part for part in (taken.make, taken.model) if part)
+    make, model = taken.make or "", taken.model or ""
+    camera = model if model.startswith(make) else f"{make} {model}".strip()
     facts = [f"{width} x {height} pixels"] + [camera] * bool(camera)
     if taken.iso is not None:
         facts.append(f"ISO {taken.iso:g}")

@@ -61,7 +61,7 @@ def test_auto_takes_it_for_noisy_files(cfa):
     choice = Developer().choose(shot(NOISY, cfa))
     assert choice.name == "naf-small"
     assert choice.denoises
-    assert "below 40 (noise measured in the mosaic)" in choice.why
+    assert "below 32 (noise measured in the mosaic)" in choice.why
     assert choice.noise.profile[0][0] == pytest.approx(NOISY[0], rel=0.3)
     choice = Developer().choose(shot(CLEAN, cfa, noise_profile=[CLEAN]))
     assert (choice.name, choice.denoises) == ("gbtf", False)
