@@ -79,24 +79,20 @@ class Sample:
     noise: tuple[tuple[float, float], ...]
 
 
-def sample(path: Path, a: float) -> Sample:
+def sample(path: Path, a: float, vivid: bool = False) -> Sample:
     """Camera, white balance and noise depend on the file's name and the level only."""
     with Image.open(path) as image:
         picture = np.asarray(image.convert("RGB"))
     height, width = (min(CROP, n // 2 * 2) for n in picture.shape[:2])
     top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
     crop = picture[top : top + height, left : left + width].transpose(2, 0, 1)
-    return exposed(path.name, a, synthetic.linear(torch.from_numpy(crop.copy())))
-
-
-def exposed(name: str, a: float, scene: torch.Tensor) -> Sample:
-    """A linear sRGB scene ``[3, H, W]`` through a camera."""
-    camera = synthetic.random_exposures(1, synthetic.Settings(), _generator(name))
+    camera = synthetic.random_exposures(1, synthetic.Settings(vivid=float(vivid)), _generator(path.name))
+    scene = synthetic.linear(torch.from_numpy(crop.copy()))[None]
     b = noise.profile_at_iso(a / noise.FULL_FRAME_SCALE)[1] if a else 0.0
-    recorded = synthetic.expose(scene[None], camera.at_noise(a, b), CFA, _generator(f"{name} {a:g}"))
+    recorded = synthetic.expose(scene, camera.at_noise(a, b), CFA, _generator(f"{path.name} {a:g}"))
     clean = np.ascontiguousarray(recorded.target[0].permute(1, 2, 0).numpy())
     pairs = tuple((float(x), float(y)) for x, y in recorded.noise[0])
-    return Sample(name, a, clean, recorded.mosaic[0, 0].numpy(), pairs)
+    return Sample(path.name, a, clean, recorded.mosaic[0, 0].numpy(), pairs)
 
 
 def _generator(name: str) -> torch.Generator:
@@ -190,7 +186,7 @@ def rivals(it: Sample) -> Iterator[tuple[str, dict[str, float]]]:
         yield BM3D, figures(bm3d(it), it.clean)
 
 
-def _rivals(job: tuple[Path, float]) -> dict[str, dict[str, float]]:
+def _rivals(job: tuple[Path, float, bool]) -> dict[str, dict[str, float]]:
     cv2.setNumThreads(1)
     return dict(rivals(sample(*job)))
 
@@ -243,6 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", nargs="+", type=Path)
     parser.add_argument("--held-out", type=float, default=0.0, metavar="SHARE")
+    parser.add_argument("--vivid", action="store_true", help="take the photographs' own, more saturated, colours")
     parser.add_argument("--models", default="", help="NAME or NAME=WEIGHTS.safetensors, several with commas")
     parser.add_argument(
         "--rivals", type=Path, help="JSON of an earlier run on the same photographs, to save their time"
@@ -250,7 +247,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("denoise.json"))
     options = parser.parse_args()
     files = photographs(options.photographs, options.held_out)
-    jobs = [(file, a) for a in LEVELS for file in files]
+    jobs = [(file, a, options.vivid) for a in LEVELS for file in files]
     names = [file.name for file in files]
 
     if options.rivals:

@@ -12,7 +12,7 @@ gives the same data.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -61,6 +61,8 @@ class Settings:
         defective: share of pictures with defects.
         clip: share of pictures whose balanced mosaic is clipped at 1, as it is for output that ends at white.
         level_error: the stated noise level is wrong by this factor's logarithm, as a standard deviation.
+        vivid: share of pictures taken by a sensor that tells sRGB's primaries apart, as no camera does: camera RGB then
+            has the saturation of colours outside sRGB, which photographs do not have and scenes do.
     """
 
     sensors: Sensors = field(default_factory=lambda: SENSORS)
@@ -75,6 +77,7 @@ class Settings:
     defective: float = 0.3
     clip: float = 0.5
     level_error: float = 0.0
+    vivid: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ def random_exposures(n: int, settings: Settings, generator: Generator) -> Exposu
     bits = torch.randint(settings.bits[0], settings.bits[1] + 1, (n,), generator=generator, device=device)
     # Black lies at 1/16 of the converter's range, as it does in most cameras.
     levels = torch.where(noisy > 0, 15 / 16 * 2.0**bits, math.inf)
-    return Exposures(
+    exposures = Exposures(
         matrix=matrix,
         gains=gains.T.contiguous(),
         brightness=log_uniform(settings.brightness),
@@ -235,6 +238,10 @@ def random_exposures(n: int, settings: Settings, generator: Generator) -> Exposu
         clip=torch.where(share(settings.clip) > 0, 1.0, math.inf),
         stated=log_normal(1.0, settings.level_error),
     )
+    if not settings.vivid:
+        return exposures
+    vivid = share(settings.vivid)[:, None, None] > 0
+    return replace(exposures, matrix=torch.where(vivid, torch.eye(3, device=device), matrix))
 
 
 def expose(photographs: Tensor, exposures: Exposures, cfa: str, generator: Generator) -> Recorded:

@@ -43,6 +43,18 @@ def test_a_clean_mosaic_holds_the_target_at_each_cell(cfa):
     assert not recorded.noise.any()
 
 
+def test_vivid_colours_are_those_of_the_photograph():
+    """And nothing else is drawn differently."""
+    vivid, plain = exposures(vivid=1.0), exposures()
+    assert torch.equal(vivid.matrix, torch.eye(3).expand(4, 3, 3))
+    for name in vars(plain).keys() - {"matrix"}:
+        assert torch.equal(getattr(vivid, name), getattr(plain, name)), name
+    recorded = synthetic.expose(photographs(), vivid.at_noise(0.0, 0.0), "RGGB", generator())
+    assert torch.allclose(recorded.target, photographs(), atol=1e-6)
+    some = exposures(400, vivid=0.5).matrix
+    assert 150 < (some == torch.eye(3)).all(2).all(1).sum() < 250
+
+
 def test_the_way_back_gives_the_photograph():
     clean = exposures().at_noise(0.0, 0.0)
     recorded = synthetic.expose(photographs(), clean, "RGGB", generator())
