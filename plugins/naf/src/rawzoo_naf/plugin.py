@@ -53,14 +53,14 @@ DENOISERS = (
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, the fastest.",
         {"widths": [16, 32, 64], "encoder": [1, 1], "middle": 2, "decoder": [1, 1]},
         halo=38,
-        weights=_trained("naf-tiny", _quality(41.65, 39.58, 36.81, 33.50, 29.73)),
+        weights=_trained("naf-tiny", _quality(41.66, 39.60, 36.82, 33.49, 29.70)),
     ),
     _denoiser(
         "naf-small",
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, made for CPUs.",
         {"widths": [32, 64, 128], "encoder": [1, 2], "middle": 3, "decoder": [2, 2]},
         halo=56,
-        weights=_trained("naf-small", _quality(42.13, 39.98, 37.16, 33.78, 29.91)),
+        weights=_trained("naf-small", _quality(42.26, 40.06, 37.21, 33.80, 29.93)),
         auto_below_snr=_NOISY,
     ),
     _denoiser(
