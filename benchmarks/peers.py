@@ -178,11 +178,11 @@ class LibRawDemosaic:
     """LibRaw's demosaic stage alone: the time between its own progress calls before interpolation and after it."""
 
     def __init__(self, path: Path, quality: int) -> None:
-        self.library = _libraw()
+        self.libraw = _libraw()
         self.path, self.quality = str(path).encode(), quality
 
     def seconds(self) -> float:
-        library, stages = self.library, []
+        library, stages = self.libraw, []
         callback = _PROGRESS(lambda _data, stage, step, _steps: stages.append((stage, step, time.perf_counter())) or 0)
         handle = ctypes.c_void_p(library.libraw_init(0))
         try:
