@@ -17,7 +17,6 @@ installed, works on the variance-stabilised planes of the mosaic, before DDFAPD 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import zlib
 from collections.abc import Callable, Iterator
@@ -30,10 +29,8 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import rawpy
-import tifffile
+import peers
 import torch
-from peers import optional
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -117,35 +114,15 @@ def _psnr(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
 # --- rivals ----------------------------------------------------------------------------------------------------------
 
 
-def libraw(mosaic: Array, algorithm: str) -> Array:
-    """A balanced mosaic through LibRaw, which knows neither values below black nor above white."""
-    identity = tuple(int(v) for x in np.eye(3).ravel() for v in (x * 10000, 10000))
-    tags = [
-        (33421, "H", 2, (2, 2), True), (33422, "B", 4, bytes([0, 1, 1, 2]), True), (50706, "B", 4, b"\1\4\0\0", True),
-        (50708, "s", 0, "x", True), (50714, "I", 1, 0, True), (50717, "I", 1, 65535, True),
-        (50721, "2i", 9, identity, True), (50728, "2I", 3, (1, 1) * 3, True),
-    ]  # fmt: skip
-    file = io.BytesIO()
-    codes = np.clip(np.round(mosaic * 65535), 0, 65535).astype(np.uint16)
-    tifffile.imwrite(file, codes, photometric=32803, metadata=None, software=False, extratags=tags)
-    file.seek(0)
-    with rawpy.imread(file) as raw:
-        picture = raw.postprocess(
-            demosaic_algorithm=rawpy.DemosaicAlgorithm[algorithm], use_camera_wb=True, no_auto_bright=True,
-            adjust_maximum_thr=0, gamma=(1, 1), output_bps=16, output_color=rawpy.ColorSpace.raw, user_sat=65535,
-        )  # fmt: skip
-    return picture / np.float32(65535)
-
-
 def ddfapd(mosaic: Array, encode: str | None) -> Array:
     options = {} if encode is None else {"encode": encode}
     return np.asarray(ops.demosaic(mosaic, CFA, "menon", layout="interleaved", **options))
 
 
 DEMOSAICED: dict[str, Callable[[Array], Array]] = {
-    "AHD": lambda mosaic: libraw(mosaic, "AHD"),
-    "DHT": lambda mosaic: libraw(mosaic, "DHT"),
-    "AAHD": lambda mosaic: libraw(mosaic, "AAHD"),
+    "AHD": lambda mosaic: peers.libraw_demosaic(mosaic, "AHD"),
+    "DHT": lambda mosaic: peers.libraw_demosaic(mosaic, "DHT"),
+    "AAHD": lambda mosaic: peers.libraw_demosaic(mosaic, "AAHD"),
     "DDFAPD": lambda mosaic: ddfapd(mosaic, None),
     "DDFAPD on roots": lambda mosaic: ddfapd(mosaic, "sqrt"),
 }
@@ -164,7 +141,7 @@ def non_local_means(rgb: Array, space: str, strength: float) -> Array:
 
 def bm3d(it: Sample) -> Array:
     """BM3D of each stabilised plane of the mosaic, then DDFAPD on square roots."""
-    package = optional("bm3d")
+    package = peers.optional("bm3d")
     out = it.mosaic.copy()
     for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 3)):
         plane, (a, b) = it.mosaic[row::2, column::2], it.noise[channel]
@@ -182,7 +159,7 @@ def rivals(it: Sample) -> Iterator[tuple[str, dict[str, float]]]:
         for space, strengths in STRENGTHS.get(it.a, {}).items():
             for strength in strengths:
                 yield f"{name} + NLM {space} {strength}", figures(non_local_means(rgb, space, strength), it.clean)
-    if it.a and optional("bm3d"):
+    if it.a and peers.optional("bm3d"):
         yield BM3D, figures(bm3d(it), it.clean)
 
 

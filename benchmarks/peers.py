@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import glob
+import io
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import rawpy
+import tifffile
 import torch
 
 Call = Callable[[], Any]
@@ -202,6 +204,26 @@ class LibRawDemosaic:
 def libraw_stage(path: Path, quality: int) -> LibRawDemosaic | None:
     """LibRaw's demosaicer of a number (0 bilinear, 2 PPG or X-Trans 1 pass, 3 AHD or X-Trans 3 passes, 12 AAHD)."""
     return LibRawDemosaic(path, quality) if _libraw() else None
+
+
+def libraw_demosaic(mosaic: np.ndarray, algorithm: str) -> np.ndarray:
+    """A balanced RGGB mosaic through LibRaw, which knows neither values below 0 nor above 1: float32 camera RGB."""
+    identity = tuple(int(v) for x in np.eye(3).ravel() for v in (x * 10000, 10000))
+    tags = [
+        (33421, "H", 2, (2, 2), True), (33422, "B", 4, bytes([0, 1, 1, 2]), True), (50706, "B", 4, b"\1\4\0\0", True),
+        (50708, "s", 0, "x", True), (50714, "I", 1, 0, True), (50717, "I", 1, 65535, True),
+        (50721, "2i", 9, identity, True), (50728, "2I", 3, (1, 1) * 3, True),
+    ]  # fmt: skip
+    file = io.BytesIO()
+    codes = np.clip(np.round(mosaic * 65535), 0, 65535).astype(np.uint16)
+    tifffile.imwrite(file, codes, photometric=32803, metadata=None, software=False, extratags=tags)
+    file.seek(0)
+    with rawpy.imread(file) as raw:
+        picture = raw.postprocess(
+            demosaic_algorithm=rawpy.DemosaicAlgorithm[algorithm], use_camera_wb=True, no_auto_bright=True,
+            adjust_maximum_thr=0, gamma=(1, 1), output_bps=16, output_color=rawpy.ColorSpace.raw, user_sat=65535,
+        )  # fmt: skip
+    return picture / np.float32(65535)
 
 
 def rawpy_develop(path: Path, algorithm: str) -> Call:

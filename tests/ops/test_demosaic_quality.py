@@ -1,12 +1,10 @@
 """How good the demosaicers are: on scikit-image's photographs, and against LibRaw on the shared ones."""
 
-import io
 from pathlib import Path
 
 import numpy as np
+import peers
 import pytest
-import rawpy
-import tifffile
 from PIL import Image
 from skimage import data
 
@@ -49,26 +47,6 @@ def test_quality(pictures: list[np.ndarray], method: str, least: float) -> None:
     assert np.ptp(by_phase) < 0.25
 
 
-def with_libraw(mosaic: np.ndarray, algorithm: rawpy.DemosaicAlgorithm) -> np.ndarray:
-    """A mosaic of 0..1, RGGB, through LibRaw as white-balanced camera RGB."""
-    identity = tuple(int(v) for x in np.eye(3).ravel() for v in (x * 10000, 10000))
-    tags = [
-        (33421, "H", 2, (2, 2), True), (33422, "B", 4, bytes([0, 1, 1, 2]), True), (50706, "B", 4, b"\1\4\0\0", True),
-        (50708, "s", 0, "x", True), (50714, "I", 1, 0, True), (50717, "I", 1, 65535, True),
-        (50721, "2i", 9, identity, True), (50728, "2I", 3, (1, 1) * 3, True),
-    ]  # fmt: skip
-    file = io.BytesIO()
-    codes = np.clip(np.round(mosaic * 65535), 0, 65535).astype(np.uint16)
-    tifffile.imwrite(file, codes, photometric=32803, metadata=None, software=False, extratags=tags)
-    file.seek(0)
-    with rawpy.imread(file) as raw:
-        picture = raw.postprocess(
-            demosaic_algorithm=algorithm, use_camera_wb=True, no_auto_bright=True, adjust_maximum_thr=0, gamma=(1, 1),
-            output_bps=16, output_color=rawpy.ColorSpace.raw, user_sat=65535,
-        )  # fmt: skip
-    return picture / 65535.0
-
-
 @pytest.fixture(scope="module")
 def photographs() -> list[np.ndarray]:
     """Linear crops."""
@@ -96,7 +74,7 @@ def test_default_developer_against_libraw(photographs: list[np.ndarray], gain: f
             mosaic = rng.poisson(mosaic / gain) * gain + rng.normal(0, 1.8 * gain**1.09, mosaic.shape)
         for rgb, figures in (
             (ops.demosaic(mosaic.astype(np.float32), "RGGB", layout="interleaved", **config), ours),
-            (with_libraw(mosaic, rawpy.DemosaicAlgorithm.AHD), theirs),
+            (peers.libraw_demosaic(mosaic, "AHD"), theirs),
         ):
             figures.append(psnr(np.sqrt(np.clip(rgb, 0, 1)), np.sqrt(picture)))
     assert np.mean(ours) > np.mean(theirs) + (0 if gain else 3)

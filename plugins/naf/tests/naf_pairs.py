@@ -1,15 +1,19 @@
-"""A folder of raw files as RawNIND's, made of one picture: shifted, turned, darker, noisy."""
+"""A folder of raw files as RawNIND's, made of one picture: shifted, turned, darker, noisy; and ``rawzoo naf`` on it."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from typer.testing import CliRunner
 
 import rawzoo
+from rawzoo.cli import app
 from rawzoo.raw.cfa import color_tile
 from rawzoo.raw.image import ColorMatrix, Metadata
+from rawzoo.zoo.manager import register_commands
 
 MATRIX = ColorMatrix(21, ((0.7034, -0.0804, -0.1014), (-0.442, 1.2564, 0.2058), (-0.0851, 0.1994, 0.5758)))
 
@@ -80,3 +84,13 @@ def write(folder: Path, scene: str, iso: int, raw: rawzoo.RawImage, truth: bool 
     path = folder / f"{cfa}_{scene}{'_GT' * truth}_ISO{iso}_sha1={iso:040x}.dng"
     rawzoo.write_dng(path, raw)
     return path
+
+
+def rawzoo_naf(*arguments):
+    register_commands(app)
+    return CliRunner().invoke(app, ["naf", *map(str, arguments)])
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

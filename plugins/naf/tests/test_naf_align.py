@@ -1,21 +1,17 @@
 """Alignment of pairs whose movement and brightness are known."""
 
-import csv
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from naf_pairs import View, matrix_of, raw_of, write
+from naf_pairs import View, matrix_of, raw_of, rawzoo_naf, rows_of, write
 from PIL import Image
-from typer.testing import CliRunner
 
 pytest.importorskip("cv2", reason="OpenCV is not installed", exc_type=ImportError)
 
-from rawzoo.cli import app
 from rawzoo.errors import UsageError
-from rawzoo.zoo.manager import register_commands
 from rawzoo_naf import align
 
 SHIFT, DEGREES, GAIN = (2.37, -3.61), 0.12, 0.8
@@ -101,16 +97,6 @@ def folder(view, tmp_path_factory):
     write(folder, "two", 6400, raw_of(moved, iso=6400, noise=1e-2, seed=2))
     (folder / "dataset.yaml").write_text("not a picture")
     return folder
-
-
-def rawzoo_naf(*arguments):
-    register_commands(app)
-    return CliRunner().invoke(app, ["naf", *map(str, arguments)])
-
-
-def rows_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_the_command(folder, view, tmp_path):

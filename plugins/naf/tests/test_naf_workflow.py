@@ -1,26 +1,22 @@
 """From raw files to weights, on pairs of a small generated picture."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 import torch
-from naf_pairs import MATRIX, View, matrix_of, raw_of, write
+from naf_pairs import MATRIX, View, matrix_of, raw_of, rawzoo_naf, rows_of, write
 from PIL import Image
-from typer.testing import CliRunner
 
 pytest.importorskip("rawzoo.training.datasets", reason="rawzoo.training is not installed", exc_type=ImportError)
 
 import rawzoo
 from rawzoo import ops
-from rawzoo.cli import app
 from rawzoo.errors import RawzooError, UsageError
 from rawzoo.training import recipe as recipes
 from rawzoo.training import run
 from rawzoo.training.datasets import Pair, loader, table_of
 from rawzoo.training.module import network_input
-from rawzoo.zoo.manager import register_commands
 from rawzoo_naf.datasets import RawNind, SmallSet
 from rawzoo_naf.restorer import camera_to_rec2020
 
@@ -59,16 +55,6 @@ def small(table, tmp_path_factory):
     assert result.exit_code == 0, result.output
     assert "6 pairs, " in result.output
     return folder / "pairs.csv"
-
-
-def rawzoo_naf(*arguments):
-    register_commands(app)
-    return CliRunner().invoke(app, ["naf", *map(str, arguments)])
-
-
-def rows_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def first_batch(data, batch=2, number=0):
