@@ -122,14 +122,18 @@ def _candidates(raw: RawImage) -> list[tuple[float, str]]:
     if raw.cfa is None:
         return []
     found = []
-    for card in registry.models(demosaic.TASK):
-        if card.auto_below_snr is None or not registry.has_weights(card):
-            continue
+    for limit, card in automatic():
         if demosaic.accepts(card, raw.cfa):
-            found.append((card.auto_below_snr, card.name))
+            found.append((limit, card.name))
         elif demosaic.resamples(card, raw.cfa):
-            found.append((card.auto_below_snr * demosaic.RESAMPLED_SNR, card.name))
+            found.append((limit * demosaic.RESAMPLED_SNR, card.name))
     return sorted(found)
+
+
+def automatic() -> list[tuple[float, ModelCard]]:
+    """The models that ``auto`` may take, with weights on this machine, and below which signal to noise ratio."""
+    cards = registry.models(demosaic.TASK)
+    return [(c.auto_below_snr, c) for c in cards if c.auto_below_snr is not None and registry.has_weights(c)]
 
 
 def default_developer(raw: RawImage) -> str:

@@ -13,11 +13,12 @@ from rawzoo.cli import files
 def compare(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A raw file.")],
     models: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Models of task demosaic, MODEL[@WEIGHTS],...; none is the classical one. The last is shown whole."
+            help="Models of task demosaic, MODEL[@WEIGHTS],...; none is the classical one. The last is shown whole. "
+            "Unless given: none, and the denoisers that develop takes by itself."
         ),
-    ] = "none,naf-small",
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="SHEET", help="A .png, .jpg or .tif; FILE-compare.png.")
     ] = None,
@@ -36,11 +37,14 @@ def compare(
     finest, where the models differ most, some in the dark, an even surface; and the
     time each model took.
     """
-    from rawzoo import batch
+    from rawzoo import batch, developer
     from rawzoo import compare as comparing
 
     jobs = batch.plan_jobs([file], output or Path(f"{file.stem}-compare.png"))
-    names = [name.strip() for name in models.split(",") if name.strip()]
+    if models is None:
+        names = ["none", *(card.name for _, card in developer.automatic())]
+    else:
+        names = [name.strip() for name in models.split(",") if name.strip()]
     recipe = comparing.Compare(
         comparing.load(names, device=device, dtype=dtype, tile=tile),
         crops=crops,
