@@ -89,25 +89,32 @@ def develop_all(
     """The pictures of all models, and the seconds each took, without loading it and waking the machinery."""
     if raw.cfa is not None and raw.noise_profile is None:
         raw = replace(raw, noise_profile=noise_level.of(raw).profile)
-    size = 64 - 64 % 6
-    corner = Box(0, 0, min(size, raw.height), min(size, raw.width))
     columns, seconds = [], {}
     for number, entry in enumerate(entries):
 
         def advance(done: float, number: int = number) -> None:
             progress((number + done) / len(entries))
 
-        if raw.active_area.top == raw.active_area.left == 0:
-            pipeline.develop(replace(raw, active_area=corner, default_crop=corner), entry.model)
-        began = time.perf_counter()
-        picture = pipeline.develop(raw, entry.model, progress=advance)
-        seconds[entry.title] = time.perf_counter() - began
+        picture, seconds[entry.title] = timed(raw, entry.model, advance)
         advance(1.0)
         title = entry.title
         if title == "none" and raw.cfa is not None:
             title = f"none: {developer.default_developer(raw)}"
         columns.append(Column(title, picture, duration(seconds[entry.title])))
     return columns, seconds
+
+
+def timed(
+    raw: RawImage, model: str | Predictor, progress: Callable[[float], None] | None = None
+) -> tuple[npt.NDArray[Any], float]:
+    """A picture and the seconds it took, without waking the machinery."""
+    size = 64 - 64 % 6
+    corner = Box(0, 0, min(size, raw.height), min(size, raw.width))
+    if raw.active_area.top == raw.active_area.left == 0:
+        pipeline.develop(replace(raw, active_area=corner, default_crop=corner), model)
+    began = time.perf_counter()
+    picture = pipeline.develop(raw, model, progress=progress)
+    return picture, time.perf_counter() - began
 
 
 def duration(seconds: float) -> str:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rawzoo import developer, pipeline
+from rawzoo import compare, developer, pipeline
 from rawzoo.errors import WeightsError
 from rawzoo.output import write_picture
 from rawzoo.raw import cfa as cfa_patterns
@@ -126,7 +123,7 @@ def run(folder: Path, say: Callable[[str], object] = lambda _: None) -> Path:
         if not accepts(card, _CFA):
             continue
         try:
-            picture, seconds = _timed(raw, card.name)
+            picture, seconds = compare.timed(raw, developer.prepare(card.name))
         except WeightsError as error:
             if card.weights or imported_weights(card.name):
                 _log.warning("model %s left out: %s", card.name, error)
@@ -136,9 +133,8 @@ def run(folder: Path, say: Callable[[str], object] = lambda _: None) -> Path:
         except Exception as error:  # noqa: BLE001 - a plugin's model may fail in any way; the others are still shown
             _log.warning("model %s left out: %s", card.name, error)
             continue
-        duration = f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
         quality = psnr(picture, truth)
-        note = f"{quality:.2f} dB   {duration}"
+        note = f"{quality:.2f} dB   {compare.duration(seconds)}"
         path = folder / f"{card.name}.png"
         write_picture(path, picture)
         developed.append((quality, Column(card.name, picture, note)))
@@ -165,13 +161,3 @@ def psnr(picture: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio of 8-bit pictures, in dB; infinite for equal ones."""
     error = np.mean((picture.astype(np.float64) - truth) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
-
-
-def _timed(raw: RawImage, name: str) -> tuple[npt.NDArray[Any], float]:
-    """A picture and the seconds it took, loading the model and waking the machinery not counted."""
-    model = developer.prepare(name)
-    corner = replace(raw, active_area=Box(0, 0, 64, 64), default_crop=Box(0, 0, 64, 64))
-    pipeline.develop(corner, model=model)
-    start = time.perf_counter()
-    picture = pipeline.develop(raw, model=model)
-    return picture, time.perf_counter() - start

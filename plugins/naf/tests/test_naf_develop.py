@@ -12,7 +12,7 @@ import rawzoo
 from rawzoo import pipeline
 from rawzoo.batch import Develop, Job
 from rawzoo.batch import run as run_batch
-from rawzoo.developer import Developer
+from rawzoo.developer import Developer, automatic
 from rawzoo.errors import RawWarning, UsageError
 from rawzoo.raw import noise
 from rawzoo.raw.cfa import XTRANS_PATTERN
@@ -87,6 +87,10 @@ def test_auto_in_python_is_what_it_chooses():
         np.testing.assert_array_equal(rawzoo.develop(raw, "auto"), rawzoo.develop(raw, model))
     # Options of a denoiser are no error where there is nothing to denoise.
     rawzoo.develop(shot(CLEAN), "auto", strength=2.0, grain=0.5)
+
+
+def test_only_the_default_denoiser_is_taken_unasked():
+    assert [card.name for _, card in automatic()] == ["naf-small"]
 
 
 def test_auto_takes_no_weights():
