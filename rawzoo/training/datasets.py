@@ -165,6 +165,7 @@ class Photographs(TrainingData):
         validation_limit: at most so many photographs, evenly from those held out; 0 for all.
         raw: attributes of :class:`rawzoo.raw.synthetic.Settings` to change.
         memory: gigabytes of decoded photographs to keep, in each process.
+        even: share of crops that are one colour of the photograph all over, on which a network learns to keep the mean.
     """
 
     def __init__(
@@ -178,7 +179,9 @@ class Photographs(TrainingData):
         validation_limit: int = 12,
         raw: dict[str, Any] | None = None,
         memory: float = 4.0,
+        even: float = 0.0,
     ) -> None:
+        self.even = even
         self.patch, self.validation_patch, self.levels = patch, validation_patch, tuple(levels)
         self.cfas = _patterns(cfa)
         self.settings = _settings(raw or {})
@@ -208,6 +211,8 @@ class Photographs(TrainingData):
         crop = np.rot90(crop, int(rng.integers(4)))
         if rng.integers(2):
             crop = crop[:, ::-1]
+        if self.even and rng.random() < self.even:
+            crop = np.broadcast_to(crop[:1, :1], crop.shape)
         return {"photograph": torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))}
 
     def finish(self, batch: Batch, generator: Generator) -> Batch:
