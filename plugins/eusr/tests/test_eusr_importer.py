@@ -133,12 +133,14 @@ def test_graphs_by_order(specs, planar, published, tmp_path):
     assert_golden(specs, planar, "eusr-x8", weights="all")
 
 
-def small(scale, features=6, blocks=2, depth=1, initial=True):
-    """A generator with random weights, and its variables by their names in TensorFlow."""
+def small(*scales, features=6, blocks=2, depth=1, initial=True):
+    """A generator with random weights, and its variables by their names in TensorFlow, in the order of their use."""
     torch.manual_seed(0)
-    net = Generator((scale,), features, blocks, depth, initial)
+    net = Generator(scales, features, blocks, depth, initial)
+    names = [name for scale in scales for name in importer._names(scale, blocks, depth, initial)]
+    parts = ("first_conv", "initial_blocks", "shared", "upscaling")
     variables = {}
-    for ours, theirs in importer._names(scale, blocks, depth, initial):
+    for ours, theirs in sorted(names, key=lambda name: parts.index(name[1].partition("/")[0])):
         layer = net.get_submodule(ours)
         variables[f"generator/{theirs}/kernel"] = layer.weight.detach().numpy().transpose(2, 3, 1, 0)
         variables[f"generator/{theirs}/bias"] = layer.bias.detach().numpy()
@@ -185,12 +187,16 @@ def counted(n):
 
 
 def test_a_checkpoint_of_the_original_repositorys_first_program(tmp_path):
-    """Its layers are counted through all scales; with one scale there may be others with as many."""
+    """Its layers are counted through all scales."""
     _, variables = small(2, 4, 8)
     write_tensorflow(tmp_path / "model.ckpt-9", renamed(variables, counted(93)))
     done = importing.import_checkpoint(tmp_path / "model.ckpt-9")
     assert imported(done) == ["eusr-x2", "eusr-x4", "eusr-x8"]
     assert "blocks 2, mean [114.444, 111.4605, 103.02], step 9" in done.provenance.description
+
+
+def test_the_first_programs_network_of_one_scale(tmp_path):
+    """Networks of other scales may have as many layers."""
     net, variables = small(4, blocks=8, initial=False)
     write_tensorflow(tmp_path / "model.ckpt-7", renamed(variables, counted(43)))
     with pytest.raises(UsageError, match=r"eusr-x2 .*blocks 14,.* eusr-x4 .*blocks 8,.* eusr-x8 .*blocks 2,"):
