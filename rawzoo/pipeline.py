@@ -160,9 +160,16 @@ def develop(
     return upright(picture[raw.default_crop.slices], raw.orientation)
 
 
-def render(model: str | Predictor, raw: RawImage, *, progress: Progress | None = None) -> Picture:
-    """The job of the task ``demosaic``: :func:`develop` as it is by default, 16 bit deep."""
-    pixels = develop(raw, model, dtype="uint16", progress=progress)
+def render(
+    model: str | Predictor,
+    raw: RawImage,
+    *,
+    strength: float = 1.0,
+    grain: float = 0.0,
+    progress: Progress | None = None,
+) -> Picture:
+    """The job of the task ``demosaic``: :func:`develop` as it is by default but for the denoising, 16 bit deep."""
+    pixels = develop(raw, model, dtype="uint16", strength=strength, grain=grain, progress=progress)
     return Picture.from_array(pixels, exif=raw.exif, source=raw.source)
 
 
