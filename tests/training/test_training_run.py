@@ -305,6 +305,18 @@ def test_several_outputs_are_the_loss_to_compare(tmp_path):
     assert train(content).exists()
 
 
+def test_a_loss_gets_what_it_names_of_the_batch(tmp_path):
+    content = lines(tmp_path / "r", steps=4)
+    content["loss"] = "toy_training:Halved"
+    train(content)
+    module = run.build(recipes.from_dict(content))
+    batch = {"mosaic": torch.rand(1, 1, 8, 8), "target": torch.rand(1, 3, 8, 8)}
+    expected = (module.network(batch["mosaic"]) - (batch["target"] + batch["mosaic"]) / 2).abs().mean()
+    assert torch.equal(module.loss_of(batch)[0], expected)
+    with pytest.raises(UsageError, match=r"the loss: the data have no 'rgb'; they have index, mosaic, target"):
+        train({**content, "loss": "toy_training:Missing", "output": str(tmp_path / "s")})
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     content = lines(tmp_path / "r")
     content["model"]["architecture"] = "toy_training:Broken"
