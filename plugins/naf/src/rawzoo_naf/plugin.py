@@ -130,7 +130,8 @@ PUBLISHED = (
         paper="https://github.com/rymuelle/Restorer",
         published="No weights are published; rawzoo import FILE takes what the repository's notebooks save (state "
         "dicts, traced scripts), of Cond_NAF with all its switches that run, Cond_NAF_original, _ps, _demosaic, "
-        "_demosaiced_input_test, _SSID, Cond_CHASPA, the first Restorer without transformer blocks, and Forest.",
+        "_demosaiced_input_test, Cond_CHASPA, the first Restorer without transformer blocks, and Forest. "
+        "Cond_NAF_SSID, with its learned merges and global reasoning, becomes nafnet-denoise.",
         verified="Outputs of the published code for the configuration of record, every switch and four wrappers, "
         "with generated weights, within 1e-4 of the largest value. Cond_NAF_original, _ps, _demosaic, "
         "_demosaiced_input_test, _SSID, Cond_CHASPA, the first Restorer and Forest were built from the published "
