@@ -179,8 +179,10 @@ class TrainingModule(pl.LightningModule):
         outputs = self.call(self.judged, batch)
         output = _last(outputs)
         with self.full_precision():
+            target: Tensor = batch["target"]
             metrics = {
-                "loss": float(self._compared(outputs, batch["target"], batch)),
+                "loss": float(self._compared(outputs, target, batch)),
+                "l1_loss": float((output - target).abs().mean()),
                 **self.data.measure(output, batch),
             }
         for name, value in metrics.items():
