@@ -102,6 +102,12 @@ def test_treenet_sees_rec2020_and_gives_back_camera_colours(cfa, height, width):
         assert max(x.shape[2:]) <= 256
 
 
+def test_a_tile_as_large_as_the_picture_runs_it_whole():
+    spy = Spy()
+    restorer.treenet(Predictor(registry.card("treenet"), spy, tile=512), flat("RGGB"))
+    assert [x.shape for x, _ in spy.seen] == [(1, 3, 300, 270)]
+
+
 def test_cond_naf_sees_the_packed_mosaic():
     spy = Spy()
     restorer.cond_naf(Predictor(registry.card("cond-naf"), spy, tile=128), flat("BGGR"))
