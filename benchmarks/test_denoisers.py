@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 import rawzoo
 from conftest import make_raw
 from rawzoo.inference.predictor import Predictor
-from rawzoo.raw.image import RawImage
+from rawzoo.raw.image import Metadata, RawImage
 from rawzoo.zoo import registry
 
 #: Time does not depend on the weights, and TreeNet's published ones are not rawzoo's to ship.
@@ -29,7 +29,7 @@ def denoiser(name: str) -> Predictor:
 
 
 def noisy(height: int, width: int) -> RawImage:
-    return replace(make_raw(height, width), noise_profile=((1e-3, 1e-6),))
+    return replace(make_raw(height, width), noise_profile=((1e-3, 1e-6),), metadata=Metadata(iso=6400.0))
 
 
 def peak_gigabytes(job: tuple[str, int, int]) -> float:

@@ -123,6 +123,13 @@ def test_developed_it_is_the_network_s_picture():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_unknown_iso():
+    spy = Spy()
+    with pytest.warns(RawWarning, match=r"flat\.dng: its ISO is unknown, so the network is told 100"):
+        restorer.treenet(Predictor(registry.card("treenet"), spy), flat("RGGB", 16, 16, iso=None))
+    assert torch.equal(spy.seen[0][1], torch.tensor([[100 / 6400]]))
+
+
 def test_camera_of_unknown_colour():
     raw = rawzoo.RawImage.from_array(np.zeros((8, 8), np.uint16), cfa="RGGB", white_level=9, source="x.nef")
     with pytest.warns(RawWarning, match=r"x\.nef: the camera's colours are unknown"):
