@@ -149,7 +149,7 @@ class Denoiser(nn.Module):
 
         Args:
             x: float32 ``[N, 4, h, w]``, white-balanced planes R, Gr, Gb, B, not clipped below, white at 1 or above; h
-                and w multiples of :data:`CELL` and of ``2 ** (levels - 1)``.
+                and w multiples of ``2 ** (levels - 1)``, and of :data:`CELL` for tiles to agree.
             noise: float32 ``[N, 4, 2]``: a and b of each plane in the units of x, where the noise has variance
                 a x + b; zeros for none. Larger numbers denoise more.
 
@@ -197,8 +197,7 @@ def _full_precision(device: str) -> AbstractContextManager[None]:
 _ADDED = [1, 2, 3, 4, 7, 8, 9, 10]
 
 
-# Of the same planes: the samples of the mosaic. And the planes of the mosaic that have R, G and B.
-_SAMPLED = [0, 5, 6, 11]
+# Planes of the mosaic that have R, G and B.
 _COLORS = [0, 1, 3]
 
 
@@ -222,12 +221,12 @@ def _level(rgb: Tensor, x: Tensor, noise: Tensor) -> Tensor:
     Measured, and put back, in units of the noise: so a bright part of the surroundings, whose mean is less certain,
     does not shift a dark one. Surroundings that the sensor may have clipped do not count; without noise it is nothing.
     """
-    planes = functional.pixel_unshuffle(rgb, 2)[:, _SAMPLED]
+    sampled = (rgb[:, color, row::2, column::2] for color, row, column in ((0, 0, 0), (1, 0, 1), (1, 1, 0), (2, 1, 1)))
+    planes = torch.stack(list(sampled), dim=1)
     a, b = noise[:, :, :, None, None].unbind(2)
     # A defect of the sensor counts as no more than the largest noise.
     largest = 6.0 * _sigma(planes, a, b)
-    off = functional.avg_pool2d((x - planes).clamp(-largest, largest), CELL)
-    mean = functional.avg_pool2d(planes, CELL)
+    off, mean = _cells((x - planes).clamp(-largest, largest)), _cells(planes)
     sigma = _sigma(mean, a, b).clamp(min=1e-9)
     # From 3 to 5 sigma below white, gradually: a limit would choose between the darker and the brighter of equal cells.
     counts = ((1.0 - mean) / sigma - 3.0).mul(0.5).clamp(0.0, 1.0)
@@ -235,8 +234,14 @@ def _level(rgb: Tensor, x: Tensor, noise: Tensor) -> Tensor:
     cells = torch.cat([off[:, :1], off[:, 1:3].mean(1, keepdim=True), off[:, 3:]], dim=1)
     counts = torch.cat([counts[:, :1], counts[:, 1:3].mean(1, keepdim=True), counts[:, 3:]], dim=1)
     off = _around(cells) / (_around(counts) + 0.01)
-    shift = functional.interpolate(off, scale_factor=2.0 * CELL, mode="bilinear")
+    shift = functional.interpolate(off, scale_factor=2.0 * CELL, mode="bilinear")[:, :, : rgb.shape[2], : rgb.shape[3]]
     return shift * _sigma(rgb, a[:, _COLORS], b[:, _COLORS])
+
+
+def _cells(x: Tensor) -> Tensor:
+    """Means over cells, the last ones filled up with what is at the edge."""
+    whole = functional.pad(x, (0, -x.shape[3] % CELL, 0, -x.shape[2] % CELL), mode="replicate")
+    return functional.avg_pool2d(whole, CELL)
 
 
 def _around(x: Tensor) -> Tensor:
