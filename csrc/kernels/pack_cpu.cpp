@@ -11,6 +11,9 @@ namespace {
 
 constexpr int kPiece = 960;  // a multiple of both periods
 
+// Rows in a strip. Packing costs so little that fewer pixels take less time than to start a thread.
+int64_t pack_rows(int64_t width) { return std::max<int64_t>(1, (int64_t{1} << 19) / std::max<int64_t>(width, 1)); }
+
 // Calls work(begin, count) for pieces of 0..n.
 template <class Work>
 void pieces(const Execution& run, int64_t n, const Work& work) {
@@ -66,7 +69,7 @@ void pack(const Execution& run, const Input& mosaic, int period, const Levels& l
   const PairLevels pairs[2] = {pair_levels(levels, noise, 0), pair_levels(levels, noise, 2)};  // where the period is 2
   const bool direct = period == 2 && planes.type != DType::bf16;
   const bool streamed = bytes_of(planes) >= kStreamed;
-  parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
+  parallel(mosaic.height, pack_rows(mosaic.width), run.threads, [&](Strips& strips) {
     alignas(64) float line[kPiece], phase[6][kPiece / 2], linear[kPiece / 6];
     for (int64_t begin, end; strips.next(begin, end);)
       for (int64_t y = begin; y < end; ++y) {
@@ -105,7 +108,7 @@ void unpack(const Execution& run, const Input& planes, int period, const Levels&
   Levels back = levels;
   for (float& scale : back.scale) scale = 1.0f / scale;
   const auto tile = tile_levels(back, period);
-  parallel(mosaic.height, strip_rows(mosaic.width), run.threads, [&](Strips& strips) {
+  parallel(mosaic.height, pack_rows(mosaic.width), run.threads, [&](Strips& strips) {
     alignas(64) float line[kPiece], phase[6][kPiece / 2];
     for (int64_t begin, end; strips.next(begin, end);)
       for (int64_t y = begin; y < end; ++y) {
