@@ -20,6 +20,8 @@
 namespace rawzoo {
 namespace {
 
+constexpr float kLargestStepped = 0x1p+110f;
+
 #if defined(__AVX512BW__)
 struct Lanes {
   static constexpr int n = 16;
@@ -47,6 +49,18 @@ struct Lanes {
   Lanes operator-(Lanes b) const { return {_mm512_sub_ps(v, b.v)}; }
   Lanes operator*(Lanes b) const { return {_mm512_mul_ps(v, b.v)}; }
   Lanes root() const { return {_mm512_sqrt_ps(v)}; }
+  // The same of 0 and of numbers from 2^-90 to kLargestStepped, by multiplication: for some of many, while the divider
+  // has the others. Newton's steps from 14 bits, the last with the exact remainder, which gives the bits of division
+  // for every significand.
+  Lanes root_by_steps() const {
+    const __m512 half = _mm512_set1_ps(0.5f);
+    const __m512 inverse = _mm512_rsqrt14_ps(_mm512_max_ps(v, _mm512_set1_ps(0x1p-126f)));  // finite for 0
+    __m512 root = _mm512_mul_ps(v, inverse), half_inverse = _mm512_mul_ps(inverse, half);
+    const __m512 error = _mm512_fnmadd_ps(root, half_inverse, half);
+    root = _mm512_fmadd_ps(root, error, root);
+    half_inverse = _mm512_fmadd_ps(half_inverse, error, half_inverse);
+    return {_mm512_fmadd_ps(_mm512_fnmadd_ps(root, root, v), half_inverse, root)};
+  }
   Lanes magnitude() const { return {_mm512_abs_ps(v)}; }
   Lanes with_sign_of(Lanes b) const {
     const __m512i sign = _mm512_and_si512(_mm512_castps_si512(b.v), _mm512_set1_epi32(INT32_MIN));
@@ -61,26 +75,6 @@ struct Lanes {
   void stream(uint16_t* to) const { _mm256_stream_si256(reinterpret_cast<__m256i*>(to), half()); }
   Lanes operator/(Lanes b) const { return {_mm512_div_ps(v, b.v)}; }
   __m256i half() const { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-};
-
-// Square roots of 0 and of numbers from 2^-90 up, by multiplication, for half of many while the divider has the others:
-// Newton's steps from 14 bits, the last with the exact remainder, which gives the bits of division for every
-// significand. Where not exact(), some were too large for that.
-struct Roots {
-  __m512 largest = _mm512_setzero_ps();
-
-  Lanes operator()(Lanes x) {
-    const __m512 half = _mm512_set1_ps(0.5f), inverse = _mm512_rsqrt14_ps(x.v);
-    largest = _mm512_max_ps(x.v, largest);
-    __m512 root = _mm512_mul_ps(x.v, inverse), half_inverse = _mm512_mul_ps(inverse, half);
-    const __m512 error = _mm512_fnmadd_ps(root, half_inverse, half);
-    root = _mm512_fmadd_ps(root, error, root);
-    half_inverse = _mm512_fmadd_ps(half_inverse, error, half_inverse);
-    const __m512 rest = _mm512_fnmadd_ps(root, root, x.v);
-    const __mmask16 not_zero = _mm512_cmp_ps_mask(x.v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-    return {_mm512_maskz_fmadd_ps(not_zero, rest, half_inverse, root)};
-  }
-  bool exact() const { return !_mm512_cmp_ps_mask(largest, _mm512_set1_ps(0x1p+110f), _CMP_GT_OQ); }
 };
 #else
 struct Lanes {
@@ -109,6 +103,7 @@ struct Lanes {
   Lanes operator-(Lanes b) const { return {_mm256_sub_ps(v, b.v)}; }
   Lanes operator*(Lanes b) const { return {_mm256_mul_ps(v, b.v)}; }
   Lanes root() const { return {_mm256_sqrt_ps(v)}; }
+  Lanes root_by_steps() const { return root(); }
   Lanes magnitude() const { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), v)}; }
   Lanes with_sign_of(Lanes b) const { return {_mm256_or_ps(magnitude().v, _mm256_and_ps(_mm256_set1_ps(-0.0f), b.v))}; }
   Lanes at_least(Lanes b) const { return {_mm256_max_ps(b.v, v)}; }
@@ -120,16 +115,7 @@ struct Lanes {
   Lanes operator/(Lanes b) const { return {_mm256_div_ps(v, b.v)}; }
   __m128i half() const { return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 };
-
-struct Roots {
-  Lanes operator()(Lanes x) { return x.root(); }
-  bool exact() const { return true; }
-};
 #endif
-
-struct Divider {
-  Lanes operator()(Lanes x) { return x.root(); }
-};
 
 }  // namespace
 }  // namespace rawzoo

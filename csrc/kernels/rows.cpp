@@ -160,8 +160,9 @@ RAWZOO_INLINE Lanes anscombe_square(Lanes x, Lanes offset, Lanes inverse, Lanes 
 }
 
 // In one loop, so that all is computed while memory is waited for. Returns how many pairs are done: all or none.
-template <bool transformed, bool streamed, class T, class Out, class Root>
-int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, Out* odd, Root& root) {
+// stepped: half of the roots are taken by steps.
+template <bool transformed, bool stepped, bool streamed, class T, class Out>
+int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, Out* odd) {
   if (pairs < Lanes::n) return 0;
   const Lanes black0 = Lanes::of(p.black[0]), black1 = Lanes::of(p.black[1]);
   const Lanes scale0 = Lanes::of(p.scale[0]), scale1 = Lanes::of(p.scale[1]);
@@ -173,7 +174,8 @@ int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, O
     v1 = (v1 - black1) * scale1;
     if (!transformed) return;
     v0 = (v0 + shift0).at_least(zero).root();
-    v1 = root((v1 + shift1).at_least(zero));
+    v1 = (v1 + shift1).at_least(zero);
+    v1 = stepped ? v1.root_by_steps() : v1.root();
   };
   // Of the pairs from k on, those from `first` to `last`. No vector reaches into a line that goes past the caches.
   const auto some = [&](int64_t k, int64_t first, int64_t last) {
@@ -191,6 +193,9 @@ int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, O
   const auto in_line = [](const Out* out) { return reinterpret_cast<uintptr_t>(out) % 64; };
   int64_t k = 0;
   if (streamed && pairs >= 2 * kLine && in_line(even) == in_line(odd)) {
+    // The last lines are shared with what follows and so go through the caches; that they come must not be waited for.
+    _mm_prefetch(reinterpret_cast<const char*>(even + pairs - 1), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(odd + pairs - 1), _MM_HINT_T0);
     const auto head = static_cast<int64_t>((64 - in_line(even)) % 64 / sizeof(Out));
     for (; k < head; k += Lanes::n) some(k, k, head - k < Lanes::n ? head : k + Lanes::n);
     for (k = head; k + kLine <= pairs; k += kLine)
@@ -217,12 +222,11 @@ void pack_row(const void* samples, int64_t width, const PairLevels& p, void* eve
   const int64_t pairs = width / 2;
   int64_t done = 0;
 #if defined(RAWZOO_LANES)
-  Roots roots;
-  done = pack_lanes<transformed, streamed>(in, pairs, p, even, odd, roots);
-  if (!roots.exact()) {
-    Divider divider;
-    done = pack_lanes<transformed, streamed>(in, pairs, p, even, odd, divider);
-  }
+  const float furthest = 65536.0f + fabsf(p.black[1]);  // from black, that words can be
+  const bool stepped = sizeof(T) == 2 && furthest * fabsf(p.scale[1]) + fabsf(p.shift[1]) < kLargestStepped;
+  const auto lanes =
+      stepped ? pack_lanes<transformed, true, streamed, T, Out> : pack_lanes<transformed, false, streamed, T, Out>;
+  done = lanes(in, pairs, p, even, odd);
 #endif
   const float black0 = p.black[0], black1 = p.black[1], scale0 = p.scale[0], scale1 = p.scale[1];
   const float shift0 = p.shift[0], shift1 = p.shift[1];
@@ -630,22 +634,13 @@ void anscombe_row(const float* x, int64_t n, const Noise& noise, bool streamed, 
   int64_t begin = streamed ? floats_before_line(y, n) : 0;
   for (int64_t i = 0; i < begin; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
 #if defined(RAWZOO_LANES)
-  const auto map = [&](auto& root) {
-    const auto f = [&](Lanes* a, Lanes* b) {
-      const Lanes offsets = Lanes::of(offset), scales = Lanes::of(scale), shifts = Lanes::of(shift);
-      *a = Lanes::of(2.0f) * anscombe_square(*a, offsets, scales, shifts).root();
-      *b = Lanes::of(2.0f) * root(anscombe_square(*b, offsets, scales, shifts));
-    };
-    return streamed ? map_lanes<true>(x + begin, n - begin, y + begin, f)
-                    : map_lanes<false>(x + begin, n - begin, y + begin, f);
+  const Lanes offsets = Lanes::of(offset), scales = Lanes::of(scale), shifts = Lanes::of(shift);
+  const auto f = [&](Lanes* a, Lanes* b) {
+    *a = Lanes::of(2.0f) * anscombe_square(*a, offsets, scales, shifts).root();
+    *b = Lanes::of(2.0f) * anscombe_square(*b, offsets, scales, shifts).root();
   };
-  Roots roots;
-  int64_t done = map(roots);
-  if (!roots.exact()) {
-    Divider divider;
-    done = map(divider);
-  }
-  begin += done;
+  begin += streamed ? map_lanes<true>(x + begin, n - begin, y + begin, f)
+                    : map_lanes<false>(x + begin, n - begin, y + begin, f);
 #endif
   RAWZOO_INDEPENDENT
   for (int64_t i = begin; i < n; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
