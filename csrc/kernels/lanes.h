@@ -69,6 +69,7 @@ struct Lanes {
   // this < b ? b : this, and b < this ? b : this
   Lanes at_least(Lanes b) const { return {_mm512_max_ps(b.v, v)}; }
   Lanes at_most(Lanes b) const { return {_mm512_min_ps(b.v, v)}; }
+  bool any_above(float b) const { return _mm512_cmp_ps_mask(v, _mm512_set1_ps(b), _CMP_GT_OQ); }
   void store(float* to) const { _mm512_storeu_ps(to, v); }
   void stream(float* to) const { _mm512_stream_ps(to, v); }
   void store(uint16_t* to) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), half()); }
@@ -108,6 +109,7 @@ struct Lanes {
   Lanes with_sign_of(Lanes b) const { return {_mm256_or_ps(magnitude().v, _mm256_and_ps(_mm256_set1_ps(-0.0f), b.v))}; }
   Lanes at_least(Lanes b) const { return {_mm256_max_ps(b.v, v)}; }
   Lanes at_most(Lanes b) const { return {_mm256_min_ps(b.v, v)}; }
+  bool any_above(float b) const { return _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_set1_ps(b), _CMP_GT_OQ)); }
   void store(float* to) const { _mm256_storeu_ps(to, v); }
   void stream(float* to) const { _mm256_stream_ps(to, v); }
   void store(uint16_t* to) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), half()); }

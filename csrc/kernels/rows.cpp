@@ -635,12 +635,20 @@ void anscombe_row(const float* x, int64_t n, const Noise& noise, bool streamed, 
   for (int64_t i = 0; i < begin; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
 #if defined(RAWZOO_LANES)
   const Lanes offsets = Lanes::of(offset), scales = Lanes::of(scale), shifts = Lanes::of(shift);
-  const auto f = [&](Lanes* a, Lanes* b) {
-    *a = Lanes::of(2.0f) * anscombe_square(*a, offsets, scales, shifts).root();
-    *b = Lanes::of(2.0f) * anscombe_square(*b, offsets, scales, shifts).root();
-  };
-  begin += streamed ? map_lanes<true>(x + begin, n - begin, y + begin, f)
+  Lanes largest = Lanes::of(0.0f);
+  const auto map = [&](const auto& root) {
+    const auto f = [&](Lanes* a, Lanes* b) {
+      *a = Lanes::of(2.0f) * anscombe_square(*a, offsets, scales, shifts).root();
+      *b = anscombe_square(*b, offsets, scales, shifts);
+      largest = largest.at_least(*b);
+      *b = Lanes::of(2.0f) * root(*b);
+    };
+    return streamed ? map_lanes<true>(x + begin, n - begin, y + begin, f)
                     : map_lanes<false>(x + begin, n - begin, y + begin, f);
+  };
+  int64_t done = map([](Lanes v) { return v.root_by_steps(); });
+  if (largest.any_above(kLargestStepped)) done = map([](Lanes v) { return v.root(); });
+  begin += done;
 #endif
   RAWZOO_INDEPENDENT
   for (int64_t i = begin; i < n; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
