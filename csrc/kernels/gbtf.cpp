@@ -14,7 +14,7 @@ struct Gbtf {
   Ring weight_g;
   Ring green, difference;  // at x sites
   Ring opposite;
-  float *e_x, *e_g, *change_h_x, *change_h_g, *change_v_x, *change_v_g, *weight_x, *g_own, *g_opposite;
+  float *e_x, *e_g, *change_h_x, *change_h_g, *change_v_x, *change_v_g, *weight_x;
 
   Gbtf(const BayerTile& tile, float* scratch)
       : tile(tile),
@@ -36,9 +36,7 @@ struct Gbtf {
         change_h_g(arena.row()),
         change_v_x(arena.row()),
         change_v_g(arena.row()),
-        weight_x(arena.row()),
-        g_own(arena.row()),
-        g_opposite(arena.row()) {}
+        weight_x(arena.row()) {}
 
   void make_vertical(int64_t y) {
     const float *x = m.x[y], *g = m.g[y];
@@ -133,17 +131,18 @@ struct Gbtf {
     const float *x = m.x[y], *g = m.g[y], *green_x = green[y], *opposite_x = opposite[y], *weight = weight_g[y];
     const float *x_n = m.x[y - 1], *green_n = green[y - 1], *opposite_n = opposite[y - 1];
     const float *x_s = m.x[y + 1], *green_s = green[y + 1], *opposite_s = opposite[y + 1];
-    const int64_t end = row_end(tile);
-    RAWZOO_INDEPENDENT
-    for (int64_t k = 0; k < end; ++k) {
+    const auto at = [](const float* row, int64_t k) { return Lanes::load(row + k); };
+    const auto at_g = [=](int64_t k) -> Colors {
       const int64_t w = k + p.g_left, e = k + p.g_right;
-      const float greens_h = green_x[w] + green_x[e], greens_v = green_n[k] + green_s[k];
-      g_own[k] =
-          blend(weight[k], along(g[k], x[w] + x[e], greens_h), along(g[k], opposite_n[k] + opposite_s[k], greens_v));
-      g_opposite[k] = blend(weight[k], along(g[k], opposite_x[w] + opposite_x[e], greens_h),
-                            along(g[k], x_n[k] + x_s[k], greens_v));
-    }
-    tile.take(tile.context, y, {x, green_x, opposite_x, g_own, g, g_opposite});
+      const Lanes own = at(g, k), share = at(weight, k);
+      const Lanes greens_h = at(green_x, w) + at(green_x, e), greens_v = at(green_n, k) + at(green_s, k);
+      return {blend(share, along(own, at(x, w) + at(x, e), greens_h),
+                    along(own, at(opposite_n, k) + at(opposite_s, k), greens_v)),
+              own,
+              blend(share, along(own, at(opposite_x, w) + at(opposite_x, e), greens_h),
+                    along(own, at(x_n, k) + at(x_s, k), greens_v))};
+    };
+    write_row(tile, y, Samples{x, green_x, opposite_x}, at_g);
   }
 
   void run() {

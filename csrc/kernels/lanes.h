@@ -1,6 +1,6 @@
 // A vector of floats, for the loops that compilers do not vectorise well: pairs of samples apart and together, half
-// precision, stores past the caches. RAWZOO_LANES is defined where there is one. Local to the including file
-// (rows.cpp). Results are those of the same arithmetic on single floats.
+// precision, stores past the caches. RAWZOO_LANES is defined where there is one; elsewhere it is a single float, with
+// less to it. Local to the including file. Results are those of the same arithmetic on single floats.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,7 @@ struct Lanes {
   __m512 v;
 
   static Lanes of(float value) { return {_mm512_set1_ps(value)}; }
+  friend Lanes operator*(float a, Lanes b) { return of(a) * b; }
   static Lanes load(const float* from) { return {_mm512_loadu_ps(from)}; }
   static void load_pairs(const uint16_t* from, Lanes* even, Lanes* odd) {
     const __m512i words = _mm512_loadu_si512(from);
@@ -83,6 +84,7 @@ struct Lanes {
   __m256 v;
 
   static Lanes of(float value) { return {_mm256_set1_ps(value)}; }
+  friend Lanes operator*(float a, Lanes b) { return of(a) * b; }
   static Lanes load(const float* from) { return {_mm256_loadu_ps(from)}; }
   static void load_pairs(const uint16_t* from, Lanes* even, Lanes* odd) {
     const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
@@ -118,6 +120,33 @@ struct Lanes {
   __m128i half() const { return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 };
 #endif
+
+}  // namespace
+}  // namespace rawzoo
+#else
+#include <cmath>
+
+namespace rawzoo {
+namespace {
+
+struct Lanes {
+  static constexpr int n = 1;
+  float v;
+
+  static Lanes of(float value) { return {value}; }
+  friend Lanes operator*(float a, Lanes b) { return {a * b.v}; }
+  static Lanes load(const float* from) { return {*from}; }
+  static void interleave(Lanes even, Lanes odd, Lanes* first, Lanes* second) {
+    *first = even;
+    *second = odd;
+  }
+  Lanes operator+(Lanes b) const { return {v + b.v}; }
+  Lanes operator-(Lanes b) const { return {v - b.v}; }
+  Lanes operator*(Lanes b) const { return {v * b.v}; }
+  Lanes magnitude() const { return {fabsf(v)}; }
+  void store(float* to) const { *to = v; }
+  void stream(float* to) const { *to = v; }
+};
 
 }  // namespace
 }  // namespace rawzoo

@@ -265,53 +265,6 @@ RAWZOO_INLINE int64_t floats_before_line(const float* p, int64_t n) {
   return count < n ? count : n;
 }
 
-template <bool encoded, bool streamed>
-void interleave_row(const float* even, const float* odd, int64_t n, float* out) {
-  const auto decoded = [](float v) { return encoded ? decode_sqrt(v) : v; };
-#if defined(RAWZOO_LANES)
-  // A pointer of its own: GCC 12 with sanitizers miscompiles an index into a conditional expression.
-  const auto single = [=](int64_t i) {
-    const float* const row = i % 2 ? odd : even;
-    out[i] = decoded(row[i / 2]);
-  };
-  const int64_t begin = streamed ? floats_before_line(out, n) : 0, end = begin + (n - begin) / kTwice * kTwice;
-  for (int64_t i = 0; i < begin; ++i) single(i);
-  const float* const first = begin % 2 ? odd + begin / 2 : even + begin / 2;
-  const float* const second = begin % 2 ? even + begin / 2 + 1 : odd + begin / 2;
-  for (int64_t i = begin; i < end; i += kTwice) {
-    Lanes a = Lanes::load(first + (i - begin) / 2), b = Lanes::load(second + (i - begin) / 2);
-    if (encoded) {
-      a = a * (a.magnitude() + Lanes::of(2 * kPedestalRoot));
-      b = b * (b.magnitude() + Lanes::of(2 * kPedestalRoot));
-    }
-    Lanes::interleave(a, b, &a, &b);
-    if (streamed) {
-      a.stream(out + i);
-      b.stream(out + i + Lanes::n);
-    } else {
-      a.store(out + i);
-      b.store(out + i + Lanes::n);
-    }
-  }
-  for (int64_t i = end; i < n; ++i) single(i);
-#else
-  const int64_t pairs = n / 2;
-  RAWZOO_INDEPENDENT
-  for (int64_t k = 0; k < pairs; ++k) {
-    out[2 * k] = decoded(even[k]);
-    out[2 * k + 1] = decoded(odd[k]);
-  }
-  if (n % 2) out[n - 1] = decoded(even[pairs]);
-#endif
-}
-
-void interleave(const float* even, const float* odd, int64_t n, Encode encode, bool streamed, float* out) {
-  const auto row = encode == Encode::sqrt ? streamed ? interleave_row<true, true> : interleave_row<true, false>
-                   : streamed             ? interleave_row<false, true>
-                                          : interleave_row<false, false>;
-  row(even, odd, n, out);
-}
-
 void interleave3(const float* const* in, int64_t n, float* out) {
   const float *r = in[0], *g = in[1], *b = in[2];
   RAWZOO_INDEPENDENT
@@ -784,7 +737,6 @@ const Rows RAWZOO_FOR_ISA(rows) = {
     balance_any,
     split,
     pack,
-    interleave,
     interleave3,
     encode_row,
     decode_row,
