@@ -384,13 +384,12 @@ RAWZOO_INLINE float dot(const float* matrix, float r, float g, float b) {
   return (matrix[0] * r + matrix[1] * g) + matrix[2] * b;
 }
 
-// Where in its segment a clamped value is, in 1/65536 of it, and above that the number of the segment.
-RAWZOO_INLINE uint32_t place_in_curve(float v) {
-  return (bits_of(v + kByteOrigin) - kByteOriginBits) >> (kSegmentBits - 16);
-}
+// From a clamped value with kByteOrigin added: where in its segment it is, in 1/65536 of it, and above that the number
+// of the segment.
+RAWZOO_INLINE uint32_t place_in_curve(float v) { return (bits_of(v) - kByteOriginBits) >> (kSegmentBits - 16); }
 
 // n a multiple of 32.
-void bytes_of_places(const uint32_t* place, int n, const ByteCurve& curve, uint8_t* out) {
+void bytes_of(const float* v, int n, const ByteCurve& curve, uint8_t* out) {
 #if defined(__AVX512BW__)
   __m512i start[2], rise[2];
   for (int i = 0; i < 2; ++i) {
@@ -401,7 +400,11 @@ void bytes_of_places(const uint32_t* place, int n, const ByteCurve& curve, uint8
   for (int i = 0; i < 32; ++i) even[i] = static_cast<uint16_t>(2 * i);
   const __m512i low = _mm512_load_si512(even), high = _mm512_add_epi16(low, _mm512_set1_epi16(1));
   for (int i = 0; i < n; i += 32) {
-    const __m512i a = _mm512_loadu_si512(place + i), b = _mm512_loadu_si512(place + i + 16);
+    const auto place = [=](const float* from) {
+      const __m512i above = _mm512_sub_epi32(_mm512_loadu_si512(from), _mm512_set1_epi32(kByteOriginBits));
+      return _mm512_srli_epi32(above, kSegmentBits - 16);
+    };
+    const __m512i a = place(v + i), b = place(v + i + 16);
     const __m512i at = _mm512_permutex2var_epi16(a, low, b), segment = _mm512_permutex2var_epi16(a, high, b);
     const __m512i from = _mm512_permutex2var_epi16(start[0], segment, start[1]);
     const __m512i by = _mm512_mulhi_epu16(_mm512_permutex2var_epi16(rise[0], segment, rise[1]), at);
@@ -423,14 +426,17 @@ void bytes_of_places(const uint32_t* place, int n, const ByteCurve& curve, uint8
     }
   const __m256i words = _mm256_set1_epi32(0xffff);
   for (int i = 0; i < n; i += 32) {
-    __m256i v[4];
-    for (int j = 0; j < 4; ++j) v[j] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(place + i + 8 * j));
+    __m256i place[4];
+    for (int j = 0; j < 4; ++j) {
+      const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(v + i + 8 * j));
+      place[j] = _mm256_srli_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(kByteOriginBits)), kSegmentBits - 16);
+    }
     // In the order that packing makes of it, until the end.
-    const __m256i at0 = _mm256_packus_epi32(_mm256_and_si256(v[0], words), _mm256_and_si256(v[1], words));
-    const __m256i at1 = _mm256_packus_epi32(_mm256_and_si256(v[2], words), _mm256_and_si256(v[3], words));
+    const __m256i at0 = _mm256_packus_epi32(_mm256_and_si256(place[0], words), _mm256_and_si256(place[1], words));
+    const __m256i at1 = _mm256_packus_epi32(_mm256_and_si256(place[2], words), _mm256_and_si256(place[3], words));
     const __m256i segment =
-        _mm256_packus_epi16(_mm256_packus_epi32(_mm256_srli_epi32(v[0], 16), _mm256_srli_epi32(v[1], 16)),
-                            _mm256_packus_epi32(_mm256_srli_epi32(v[2], 16), _mm256_srli_epi32(v[3], 16)));
+        _mm256_packus_epi16(_mm256_packus_epi32(_mm256_srli_epi32(place[0], 16), _mm256_srli_epi32(place[1], 16)),
+                            _mm256_packus_epi32(_mm256_srli_epi32(place[2], 16), _mm256_srli_epi32(place[3], 16)));
     __m256i found[4] = {};
     for (int piece = 0; piece < kPieces; ++piece) {
       const __m256i in_piece = _mm256_adds_epu8(
@@ -447,7 +453,7 @@ void bytes_of_places(const uint32_t* place, int n, const ByteCurve& curve, uint8
   }
 #else
   for (int i = 0; i < n; ++i) {
-    const uint32_t segment = place[i] >> 16, at = place[i] & 0xffff;
+    const uint32_t place = place_in_curve(v[i]), segment = place >> 16, at = place & 0xffff;
     out[i] = static_cast<uint8_t>((curve.start[segment] + (curve.rise[segment] * at >> 16)) >> 8);
   }
 #endif
@@ -483,27 +489,48 @@ void interleave_bytes(const uint8_t* r, const uint8_t* g, const uint8_t* b, int 
   }
 }
 
+// out[c][i] = row c of the matrix times the colour, clamped, and kByteOrigin.
+void levels_of(const float* r, const float* g, const float* b, int n, const float* matrix, float* const* out) {
+  int i = 0;
+#if defined(RAWZOO_LANES)
+  Lanes factor[9];
+  for (int j = 0; j < 9; ++j) factor[j] = Lanes::of(matrix[j]);
+  for (; i + Lanes::n <= n; i += Lanes::n) {
+    const Lanes red = Lanes::load(r + i), green = Lanes::load(g + i), blue = Lanes::load(b + i);
+    for (int c = 0; c < 3; ++c) {
+      const Lanes v = (factor[3 * c] * red + factor[3 * c + 1] * green) + factor[3 * c + 2] * blue;
+      const Lanes clamped = Lanes::of(0.0f).at_least(v).at_most(Lanes::of(1.0f));  // NaN becomes 0
+      (clamped + Lanes::of(kByteOrigin)).store(out[c] + i);
+    }
+  }
+#endif
+  for (int c = 0; c < 3; ++c) {
+    RAWZOO_INDEPENDENT
+    for (int j = i; j < n; ++j) out[c][j] = clamp01(dot(matrix + 3 * c, r[j], g[j], b[j])) + kByteOrigin;
+  }
+}
+
 void tone_u8(const float* const* rgb, int64_t n, const float* matrix, const ByteCurve& curve, uint8_t* out) {
   constexpr int kBlock = 512;
   constexpr float kLast = kByteTableSize - 1;
-  uint32_t place[3][kBlock];
+  int32_t place[kBlock];
+  alignas(64) float level[3][kBlock];
+  float* const levels[3] = {level[0], level[1], level[2]};
   uint8_t bytes[3][kBlock];
   const uint8_t* const table = curve.table;
   for (int64_t x = 0; x < n; x += kBlock) {
     const int m = n - x < kBlock ? static_cast<int>(n - x) : kBlock, whole = (m + 31) / 32 * 32;
     const float *r = rgb[0] + x, *g = rgb[1] + x, *b = rgb[2] + x;
+    if (!table) levels_of(r, g, b, m, matrix, levels);
     for (int c = 0; c < 3; ++c) {
-      const float* row = matrix + 3 * c;
       if (table) {
+        const float* row = matrix + 3 * c;
         RAWZOO_INDEPENDENT
-        for (int i = 0; i < m; ++i)
-          place[c][i] = static_cast<uint32_t>(static_cast<int32_t>(clamp01(dot(row, r[i], g[i], b[i])) * kLast + 0.5f));
-        for (int i = 0; i < m; ++i) bytes[c][i] = table[place[c][i]];
+        for (int i = 0; i < m; ++i) place[i] = static_cast<int32_t>(clamp01(dot(row, r[i], g[i], b[i])) * kLast + 0.5f);
+        for (int i = 0; i < m; ++i) bytes[c][i] = table[place[i]];
       } else {
-        RAWZOO_INDEPENDENT
-        for (int i = 0; i < m; ++i) place[c][i] = place_in_curve(clamp01(dot(row, r[i], g[i], b[i])));
-        for (int i = m; i < whole; ++i) place[c][i] = 0;
-        bytes_of_places(place[c], whole, curve, bytes[c]);
+        for (int i = m; i < whole; ++i) level[c][i] = kByteOrigin;
+        bytes_of(level[c], whole, curve, bytes[c]);
       }
     }
     interleave_bytes(bytes[0], bytes[1], bytes[2], m, out + 3 * x);
