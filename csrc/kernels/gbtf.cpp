@@ -11,10 +11,10 @@ struct Gbtf {
   Mosaic m;
   Ring vertical_x, vertical_g;              // differences along columns
   Ring sum_h_x, sum_h_g, sum_v_x, sum_v_g;  // changes, summed over five columns
-  Ring weight_g;
+  Ring weight_x, weight_g;
   Ring green, difference;  // at x sites
   Ring opposite;
-  float *e_x, *e_g, *change_h_x, *change_h_g, *change_v_x, *change_v_g, *weight_x;
+  float *e_x, *e_g, *change_h_x, *change_h_g, *change_v_x, *change_v_g;
 
   Gbtf(const BayerTile& tile, float* scratch)
       : tile(tile),
@@ -26,6 +26,7 @@ struct Gbtf {
         sum_h_g(arena.ring(8)),
         sum_v_x(arena.ring(8)),
         sum_v_g(arena.ring(8)),
+        weight_x(arena.ring(2)),
         weight_g(arena.ring(8)),
         green(arena.ring(8)),
         difference(arena.ring(8)),
@@ -35,8 +36,7 @@ struct Gbtf {
         change_h_x(arena.row()),
         change_h_g(arena.row()),
         change_v_x(arena.row()),
-        change_v_g(arena.row()),
-        weight_x(arena.row()) {}
+        change_v_g(arena.row()) {}
 
   void make_vertical(int64_t y) {
     const float *x = m.x[y], *g = m.g[y];
@@ -82,22 +82,29 @@ struct Gbtf {
     }
   }
 
-  // Sums over five rows; from one to the next, the columns that were x are g.
+  // Sums over five rows, of rows y and y + 1 at once, which share most of what is read. From one row to the next, the
+  // columns that were x are g.
   static void weigh(const Ring& h, const Ring& h_other, const Ring& v, const Ring& v_other, int64_t y, int64_t end,
-                    float* weight) {
+                    float* weight, float* next_weight) {
     const float *h0 = h[y - 2], *h1 = h_other[y - 1], *h2 = h[y], *h3 = h_other[y + 1], *h4 = h[y + 2];
     const float *v0 = v[y - 2], *v1 = v_other[y - 1], *v2 = v[y], *v3 = v_other[y + 1], *v4 = v[y + 2];
+    const float *h5 = h_other[y + 3], *v5 = v_other[y + 3];
     RAWZOO_INDEPENDENT
-    for (int64_t k = kFirst; k < end; ++k)
+    for (int64_t k = kFirst; k < end; ++k) {
       weight[k] = gbtf_weight(((h0[k] + h4[k]) + h2[k]) + (h1[k] + h3[k]), ((v0[k] + v4[k]) + v2[k]) + (v1[k] + v3[k]));
+      next_weight[k] =
+          gbtf_weight(((h1[k] + h5[k]) + h3[k]) + (h2[k] + h4[k]), ((v1[k] + v5[k]) + v3[k]) + (v2[k] + v4[k]));
+    }
   }
 
   void make_green(int64_t y) {
     const int64_t end = halo_end(tile);
-    weigh(sum_h_x, sum_h_g, sum_v_x, sum_v_g, y, end, weight_x);
-    weigh(sum_h_g, sum_h_x, sum_v_g, sum_v_x, y, end, weight_g[y]);
+    if (y % 2 == 0) {
+      weigh(sum_h_x, sum_h_g, sum_v_x, sum_v_g, y, end, weight_x[y], weight_g[y + 1]);
+      weigh(sum_h_g, sum_h_x, sum_v_g, sum_v_x, y, end, weight_g[y], weight_x[y + 1]);
+    }
     const Parity p = m.parity(y);
-    const float *x = m.x[y], *g = m.g[y], *w = weight_x;
+    const float *x = m.x[y], *g = m.g[y], *w = weight_x[y];
     const float *n1 = m.g[y - 1], *s1 = m.g[y + 1], *n2 = m.x[y - 2], *s2 = m.x[y + 2], *n3 = m.g[y - 3],
                 *s3 = m.g[y + 3];
     float *out = green[y], *minus = difference[y];
@@ -147,10 +154,10 @@ struct Gbtf {
 
   void run() {
     // Each stage runs as many rows ahead of the next as that one reads below its own.
-    for (int64_t y = -18; y < tile.rows; ++y) {
-      m.make(y + 9);
-      if (y >= -14) make_vertical(y + 7);
-      if (y >= -12) make_sums(y + 6);
+    for (int64_t y = -19; y < tile.rows; ++y) {
+      m.make(y + 10);
+      if (y >= -15) make_vertical(y + 8);
+      if (y >= -13) make_sums(y + 7);
       if (y >= -8) make_green(y + 4);
       if (y >= -2) make_opposite(y + 1);
       if (y >= 0) finish(y);
