@@ -38,16 +38,18 @@ struct Gbtf {
         change_v_x(arena.row()),
         change_v_g(arena.row()) {}
 
+  // Of rows y and y + 1 at once, which share most of what is read.
   void make_vertical(int64_t y) {
-    const float *x = m.x[y], *g = m.g[y];
-    const float *x_n = m.x[y - 1], *g_n = m.g[y - 1], *x_s = m.x[y + 1], *g_s = m.g[y + 1];
-    const float *x_n2 = m.x[y - 2], *g_n2 = m.g[y - 2], *x_s2 = m.x[y + 2], *g_s2 = m.g[y + 2];
-    float *at_x = vertical_x[y], *at_g = vertical_g[y];
+    const float *x0 = m.x[y - 2], *x1 = m.x[y - 1], *x2 = m.x[y], *x3 = m.x[y + 1], *x4 = m.x[y + 2], *x5 = m.x[y + 3];
+    const float *g0 = m.g[y - 2], *g1 = m.g[y - 1], *g2 = m.g[y], *g3 = m.g[y + 1], *g4 = m.g[y + 2], *g5 = m.g[y + 3];
+    float *at_x = vertical_x[y], *at_g = vertical_g[y], *next_x = vertical_x[y + 1], *next_g = vertical_g[y + 1];
     const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
     for (int64_t k = kFirst; k < end; ++k) {
-      at_x[k] = gbtf_difference(x[k], g_n[k] + g_s[k], x_n2[k] + x_s2[k]);
-      at_g[k] = gbtf_difference(g[k], x_n[k] + x_s[k], g_n2[k] + g_s2[k]);
+      at_x[k] = gbtf_difference(x2[k], g1[k] + g3[k], x0[k] + x4[k]);
+      at_g[k] = gbtf_difference(g2[k], x1[k] + x3[k], g0[k] + g4[k]);
+      next_x[k] = gbtf_difference(x3[k], g2[k] + g4[k], x1[k] + x5[k]);
+      next_g[k] = gbtf_difference(g3[k], x2[k] + x4[k], g1[k] + g5[k]);
     }
   }
 
@@ -154,9 +156,9 @@ struct Gbtf {
 
   void run() {
     // Each stage runs as many rows ahead of the next as that one reads below its own.
-    for (int64_t y = -19; y < tile.rows; ++y) {
-      m.make(y + 10);
-      if (y >= -15) make_vertical(y + 8);
+    for (int64_t y = -21; y < tile.rows; ++y) {
+      m.make(y + 11);
+      if (y >= -16 && y % 2 == 0) make_vertical(y + 8);
       if (y >= -13) make_sums(y + 7);
       if (y >= -8) make_green(y + 4);
       if (y >= -2) make_opposite(y + 1);
