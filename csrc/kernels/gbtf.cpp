@@ -14,7 +14,7 @@ struct Gbtf {
   Ring weight_x, weight_g;
   Ring green, difference;  // at x sites
   Ring opposite;
-  float *e_x, *e_g, *change_h_x, *change_h_g, *change_v_x, *change_v_g;
+  float *e_x, *e_g, *change_x, *change_g;
 
   Gbtf(const BayerTile& tile, float* scratch)
       : tile(tile),
@@ -33,10 +33,8 @@ struct Gbtf {
         opposite(arena.ring(4)),
         e_x(arena.row()),
         e_g(arena.row()),
-        change_h_x(arena.row()),
-        change_h_g(arena.row()),
-        change_v_x(arena.row()),
-        change_v_g(arena.row()) {}
+        change_x(arena.row()),
+        change_g(arena.row()) {}
 
   // Of rows y and y + 1 at once, which share most of what is read.
   void make_vertical(int64_t y) {
@@ -62,20 +60,25 @@ struct Gbtf {
       e_x[k] = gbtf_difference(x[k], g[k + p.left] + g[k + p.right], x[k - 1] + x[k + 1]);
       e_g[k] = gbtf_difference(g[k], x[k + p.g_left] + x[k + p.g_right], g[k - 1] + g[k + 1]);
     }
+    RAWZOO_INDEPENDENT
+    for (int64_t k = kFirst; k < end; ++k) {
+      change_x[k] = fabsf(e_g[k + p.left] - e_g[k + p.right]);
+      change_g[k] = fabsf(e_x[k + p.g_left] - e_x[k + p.g_right]);
+    }
+    five(p, sum_h_x[y], sum_h_g[y]);
     // The row above has its x sites in the columns where this one has its g sites.
     const float *n_x = vertical_x[y - 1], *n_g = vertical_g[y - 1], *s_x = vertical_x[y + 1], *s_g = vertical_g[y + 1];
     RAWZOO_INDEPENDENT
     for (int64_t k = kFirst; k < end; ++k) {
-      change_h_x[k] = fabsf(e_g[k + p.left] - e_g[k + p.right]);
-      change_h_g[k] = fabsf(e_x[k + p.g_left] - e_x[k + p.g_right]);
-      change_v_x[k] = fabsf(n_g[k] - s_g[k]);
-      change_v_g[k] = fabsf(n_x[k] - s_x[k]);
+      change_x[k] = fabsf(n_g[k] - s_g[k]);
+      change_g[k] = fabsf(n_x[k] - s_x[k]);
     }
-    five(change_h_x, change_h_g, p, sum_h_x[y], sum_h_g[y]);
-    five(change_v_x, change_v_g, p, sum_v_x[y], sum_v_g[y]);
+    five(p, sum_v_x[y], sum_v_g[y]);
   }
 
-  void five(const float* x, const float* g, const Parity& p, float* at_x, float* at_g) const {
+  // Sums of changes.
+  void five(const Parity& p, float* at_x, float* at_g) const {
+    const float *x = change_x, *g = change_g;
     const int64_t end = halo_end(tile);
     RAWZOO_INDEPENDENT
     for (int64_t k = kFirst; k < end; ++k) {
