@@ -1,6 +1,6 @@
 // A vector of floats, for the loops that compilers do not vectorise well: pairs of samples apart and together, half
-// precision, stores past the caches. RAWZOO_LANES is defined where there is one; elsewhere it is a single float, with
-// less to it. Local to the including file. Results are those of the same arithmetic on single floats.
+// precision, stores past the caches. RAWZOO_LANES is defined where it does all of that; elsewhere it only loads,
+// computes and merges. Local to the including file. Results are those of the same arithmetic on single floats.
 #pragma once
 
 #include <cstdint>
@@ -125,27 +125,57 @@ struct Lanes {
 }  // namespace rawzoo
 #else
 #include <cmath>
+#include <cstring>
 
 namespace rawzoo {
 namespace {
 
+#if defined(__GNUC__)
+struct Lanes {
+  static constexpr int n = 4;
+  using Vector = float __attribute__((vector_size(16)));
+  using Bits = int32_t __attribute__((vector_size(16)));
+  Vector v;
+
+  static Lanes of(float value) { return {Vector{value, value, value, value}}; }
+  static Lanes load(const float* from) {
+    Lanes lanes;
+    memcpy(&lanes.v, from, 16);
+    return lanes;
+  }
+  static void interleave(Lanes even, Lanes odd, Lanes* first, Lanes* second) {
+#if defined(__clang__)
+    first->v = __builtin_shufflevector(even.v, odd.v, 0, 4, 1, 5);
+    second->v = __builtin_shufflevector(even.v, odd.v, 2, 6, 3, 7);
+#else
+    first->v = __builtin_shuffle(even.v, odd.v, Bits{0, 4, 1, 5});
+    second->v = __builtin_shuffle(even.v, odd.v, Bits{2, 6, 3, 7});
+#endif
+  }
+  Lanes magnitude() const {
+    const Bits rest = {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX};
+    return {reinterpret_cast<Vector>(reinterpret_cast<Bits>(v) & rest)};
+  }
+  void store(float* to) const { memcpy(to, &v, 16); }
+#else
 struct Lanes {
   static constexpr int n = 1;
   float v;
 
   static Lanes of(float value) { return {value}; }
-  friend Lanes operator*(float a, Lanes b) { return {a * b.v}; }
   static Lanes load(const float* from) { return {*from}; }
   static void interleave(Lanes even, Lanes odd, Lanes* first, Lanes* second) {
     *first = even;
     *second = odd;
   }
+  Lanes magnitude() const { return {fabsf(v)}; }
+  void store(float* to) const { *to = v; }
+#endif
+  void stream(float* to) const { store(to); }
+  friend Lanes operator*(float a, Lanes b) { return of(a) * b; }
   Lanes operator+(Lanes b) const { return {v + b.v}; }
   Lanes operator-(Lanes b) const { return {v - b.v}; }
   Lanes operator*(Lanes b) const { return {v * b.v}; }
-  Lanes magnitude() const { return {fabsf(v)}; }
-  void store(float* to) const { *to = v; }
-  void stream(float* to) const { *to = v; }
 };
 
 }  // namespace

@@ -452,9 +452,13 @@ void bytes_of(const float* v, int n, const ByteCurve& curve, uint8_t* out) {
                         _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
   }
 #else
-  for (int i = 0; i < n; ++i) {
-    const uint32_t place = place_in_curve(v[i]), segment = place >> 16, at = place & 0xffff;
-    out[i] = static_cast<uint8_t>((curve.start[segment] + (curve.rise[segment] * at >> 16)) >> 8);
+  for (int i = 0; i < n; i += 32) {
+    uint32_t place[32];
+    for (int j = 0; j < 32; ++j) place[j] = place_in_curve(v[i + j]);
+    for (int j = 0; j < 32; ++j) {
+      const uint32_t segment = place[j] >> 16, at = place[j] & 0xffff;
+      out[i + j] = static_cast<uint8_t>((curve.start[segment] + (curve.rise[segment] * at >> 16)) >> 8);
+    }
   }
 #endif
 }
@@ -505,8 +509,10 @@ void levels_of(const float* r, const float* g, const float* b, int n, const floa
   }
 #endif
   for (int c = 0; c < 3; ++c) {
+    const float row[3] = {matrix[3 * c], matrix[3 * c + 1], matrix[3 * c + 2]};
+    float* const levels = out[c];
     RAWZOO_INDEPENDENT
-    for (int j = i; j < n; ++j) out[c][j] = clamp01(dot(matrix + 3 * c, r[j], g[j], b[j])) + kByteOrigin;
+    for (int j = i; j < n; ++j) levels[j] = clamp01(dot(row, r[j], g[j], b[j])) + kByteOrigin;
   }
 }
 
