@@ -47,6 +47,27 @@ def as_it_is(network: nn.Module) -> nn.Module:
     return deepcopy(network).to(memory_format=torch.contiguous_format).eval()
 
 
+def awb(network: nn.Module) -> nn.Module:
+    """The white balance network, each channel by itself."""
+    return PlainAwb(network).eval()
+
+
+class PlainAwb(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = deepcopy(network).to(memory_format=torch.contiguous_format)
+
+    def forward(self, x: Tensor, lux: Tensor) -> Tensor:
+        green = x[:, 1].clamp(0.1, 1.0)
+        red, blue = (((x[:, c] / green).clamp(0.01, 1.0).log() + 1.0) / 2.0 for c in (0, 2))
+        brightness = (lux.log() / 10.0)[:, None, None].expand_as(green)
+        y = torch.stack([red, brightness, blue], dim=1).clamp(0.0, 1.0)
+        for layer, convolution in enumerate(self.network.convolutions):
+            y = functional.relu(convolution(functional.max_pool2d(y, 2) if layer else y))
+        sharp = functional.softmax(self.network.dense(y.flatten(1)), dim=1).square()
+        return (sharp * self.network.centres).sum(1) / sharp.sum(1)
+
+
 def eusr(network: Generator) -> nn.Module:
     """The generator of one scale."""
     return PlainEusr(network).eval()

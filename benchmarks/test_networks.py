@@ -49,7 +49,7 @@ NETWORKS = [
     Network("treenet", (3, 256, 256), "plain_networks:as_it_is", conditions={"cond": [0.5]}),
     Network("naf-tiny", (4, 256, 256), "plain_networks:as_it_is", pixels=4, conditions={"noise": [[1e-3, 1e-5]] * 4}),
     Network("naf-small", (4, 128, 128), "plain_networks:as_it_is", pixels=4, conditions={"noise": [[1e-3, 1e-5]] * 4}),
-    Network("awb-pisp", (3, 32, 32), "plain_networks:as_it_is", conditions={"lux": 400.0}),
+    Network("awb-pisp", (3, 32, 32), "plain_networks:awb", conditions={"lux": 400.0}),
 ]
 
 

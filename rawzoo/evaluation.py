@@ -49,10 +49,12 @@ class Data:
         truths: source -> the picture it should become or its clean shot (a path), its label (text) or its number; or
             None, for a photograph that is its own truth.
         lonely: sources without a truth.
+        photographs: the sources are photographs, which are made raw.
     """
 
     truths: Mapping[Path, Truth]
     lonely: tuple[Path, ...] = ()
+    photographs: bool = False
 
     @property
     def in_camera_rgb(self) -> bool:
@@ -77,7 +79,7 @@ def find(folder: Path, runner: Runner, *, mosaics: bool = False, photographs: bo
     Args:
         folder: the data.
         mosaics: PNG and TIFF files are mosaics.
-        photographs: they are, in the folder itself.
+        photographs: made raw, for task ``demosaic``, in the folder itself; for task ``classify`` they have labels.
 
     Raises:
         UsageError: it holds none of these, or clean shots and pictures alike.
@@ -89,15 +91,15 @@ def find(folder: Path, runner: Runner, *, mosaics: bool = False, photographs: bo
     if not folder.exists():
         raise UsageError(f"{folder} does not exist; check the name.")
     demosaics = task.name == "demosaic"
-    if photographs:
-        if not demosaics:
-            raise UsageError(
-                f"photographs are made raw for task demosaic only, and model {card.name} is for {task.name}."
-            )
+    if photographs and not (demosaics or (task.source == "raw" and task.truth == "label")):
+        raise UsageError(
+            f"photographs are made raw for tasks demosaic and classify, and model {card.name} is for {task.name}."
+        )
+    if photographs and demosaics:
         found = _files(folder, PICTURE_SUFFIXES) if folder.is_dir() else []
         if not found:
             raise UsageError(f"{folder} is no folder with photographs to be made raw.")
-        return Data(dict.fromkeys(found))
+        return Data(dict.fromkeys(found), photographs=True)
     if task.truth == "picture":
         for inputs, targets in PAIRS:
             first, second = folder / inputs.format(scale=card.scale), folder / targets
@@ -108,8 +110,10 @@ def find(folder: Path, runner: Runner, *, mosaics: bool = False, photographs: bo
         otherwise = "; photographs are made raw with --noise" if demosaics else ""
         raise UsageError(f"{folder} has no pair of folders for model {card.name}; rawzoo knows {known}{otherwise}.")
     table = folder / LABELS if folder.is_dir() else folder
+    if photographs:
+        suffixes = PICTURE_SUFFIXES
     if table.is_file():
-        return _table(table, numbers=task.truth == "number")
+        return replace(_table(table, numbers=task.truth == "number"), photographs=photographs)
     truths: dict[Path, Truth] = {}
     if task.truth == "label":
         for label in sorted(child for child in folder.iterdir() if child.is_dir()):
@@ -117,7 +121,7 @@ def find(folder: Path, runner: Runner, *, mosaics: bool = False, photographs: bo
     if not truths:
         folders = ", or a folder for each label with files in it" if task.truth == "label" else ""
         raise UsageError(f"{folder} has no {LABELS} with lines of file,{task.truth}{folders}.")
-    return Data(truths)
+    return Data(truths, photographs=photographs)
 
 
 def parse_noise(text: str) -> tuple[float, float]:
@@ -234,8 +238,9 @@ class Evaluate:
     ) -> dict[str, float]:
         truth: Any = self.data.truths[job.source]
         source: RawImage | Picture
-        if truth is None:
-            source, truth = self._photographed(job.source, decoder)
+        if self.data.photographs:
+            source, clean = self._photographed(job.source, decoder)
+            truth = clean if truth is None else truth
         else:
             source = batch.open_source(job.source, decoder, self.timeout_s, **self.open_options)
             said.extend(source.warnings)

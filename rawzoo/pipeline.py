@@ -89,6 +89,10 @@ class Denoise:
         if self.grain and developer.is_classical(card):
             raise UsageError(f"model {card.name} takes no noise away, so there is no grain to give back.")
 
+    def taken(self, raw: RawImage, card: ModelCard) -> float | None:
+        """``noise_reduction`` of what a model makes of a raw image."""
+        return min(self.strength, 1.0) if "noise" in card.conditioning else raw.noise_reduction
+
 
 def develop(
     raw: RawImage,
@@ -160,9 +164,16 @@ def develop(
     return upright(picture[raw.default_crop.slices], raw.orientation)
 
 
-def render(model: str | Predictor, raw: RawImage, *, progress: Progress | None = None) -> Picture:
-    """The job of the task ``demosaic``: :func:`develop` as it is by default, 16 bit deep."""
-    pixels = develop(raw, model, dtype="uint16", progress=progress)
+def render(
+    model: str | Predictor,
+    raw: RawImage,
+    *,
+    strength: float = 1.0,
+    grain: float = 0.0,
+    progress: Progress | None = None,
+) -> Picture:
+    """The job of the task ``demosaic``: :func:`develop` as it is by default but for the denoising, 16 bit deep."""
+    pixels = develop(raw, model, dtype="uint16", strength=strength, grain=grain, progress=progress)
     return Picture.from_array(pixels, exif=raw.exif, source=raw.source)
 
 
@@ -278,12 +289,12 @@ def demosaiced(
         values = np.moveaxis(rows, 0, 2) * scale + np.float32(black + 0.5)
         data[start:stop] = np.clip(values, 0.0, white)
     whole = Box(0, 0, raw.height, raw.width)
-    profile = raw.noise_profile
-    if profile is not None and (len(profile) > 1 or not developer.is_classical(developer.card_for(raw, model))):
+    card, profile = developer.card_for(raw, model), raw.noise_profile
+    if profile is not None and (len(profile) > 1 or not developer.is_classical(card)):
         profile = None  # after a denoiser nobody knows what noise is left
     return replace(
         raw, data=data, kind="linear", cfa=None, black_level=(black,) * 3, white_level=(white,) * 3, active_area=whole,
-        noise_profile=profile,
+        noise_profile=profile, noise_reduction=denoise.taken(raw, card),
     )  # fmt: skip
 
 
@@ -321,7 +332,7 @@ def denoised(
             if data.dtype != np.float32:
                 values = np.rint(np.clip(values, 0.0, white))
             mosaic[start + first : stop : period, x::period] = values
-    return replace(raw, data=data, noise_profile=None)
+    return replace(raw, data=data, noise_profile=None, noise_reduction=denoise.taken(raw, card))
 
 
 def resampled(raw: RawImage, cfa: str = "RGGB") -> RawImage:

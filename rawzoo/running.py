@@ -16,6 +16,7 @@ from rawzoo.errors import UsageError
 from rawzoo.picture import Picture, is_picture, open_picture
 from rawzoo.raw import reader
 from rawzoo.raw.image import RawImage
+from rawzoo.tasks import demosaic
 from rawzoo.zoo import registry
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Runner:
         card, task: what the model is, and its task.
 
     Raises:
-        UsageError: there is no such model, or its task has no job or no such option.
+        UsageError: there is no such model, its task has no job or no such option, or the model has no use for it.
         RawzooError: as :func:`rawzoo.load`.
     """
 
@@ -64,8 +65,11 @@ class Runner:
                 _require_option(name, known, self.card)
         self._options = options
         self._model: str | Predictor = model
+        demosaics = self.task.name == demosaic.TASK
+        if demosaics:
+            pipeline.Denoise(**options).check(self.card)
         if isinstance(model, str):
-            load = developer.prepare if self.task.name == "demosaic" else registry.load
+            load = developer.prepare if demosaics else registry.load
             self._model = load(model, weights=weights, device=device, dtype=dtype, tile=tile)
 
     def __call__(self, source: RawImage | Picture, *, progress: Progress | None = None) -> Result:
@@ -79,8 +83,8 @@ class Runner:
 
     def camera_rgb(self, raw: RawImage, *, progress: Progress | None = None) -> npt.NDArray[np.float32]:
         """What a model of task ``demosaic`` makes of a raw image, before colour and tone: white-balanced linear camera
-        RGB ``[H, W, 3]``, upright, 1 is the sensor's white of green, not clipped."""
-        return pipeline.develop(raw, self._model, space="camera", dtype="float32", progress=progress)
+        RGB ``[H, W, 3]``, upright, 1 is the sensor's white of green, not clipped. Options hold here too."""
+        return pipeline.develop(raw, self._model, space="camera", dtype="float32", progress=progress, **self._options)
 
     def suited(self, source: RawImage | Picture) -> tuple[RawImage | Picture, str]:
         """The source as the task starts from it, and what was done to it, a sentence or nothing.
@@ -128,8 +132,8 @@ def run(
             pictures.
         weights, device, dtype, tile: for a model given by name; see :func:`rawzoo.load`.
         progress: called with the finished fraction, 0 to 1.
-        options: of the model, such as ``noise`` of task ``classify`` and ``tuning`` of ``white-balance``; see
-            :func:`options_of`.
+        options: of the model, such as ``strength`` and ``grain`` of task ``demosaic``, ``noise`` of ``classify`` and
+            ``tuning`` of ``white-balance``; see :func:`options_of`.
 
     Returns:
         What the task gives, such as :class:`rawzoo.Picture` or :class:`rawzoo.tasks.classify.Classification`: with a

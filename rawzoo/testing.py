@@ -25,7 +25,7 @@ from rawzoo.errors import RawzooError, UsageError, WeightsError
 from rawzoo.inference.predictor import Predictor
 from rawzoo.picture import Picture
 from rawzoo.raw import cfa as cfa_patterns
-from rawzoo.raw.image import ColorMatrix, RawImage
+from rawzoo.raw.image import ColorMatrix, Metadata, RawImage
 from rawzoo.tasks import CHANNELS, Result, isp, white_balance
 from rawzoo.tasks.classify import Classification
 from rawzoo.tasks.quality import Quality
@@ -320,6 +320,7 @@ def _raw_image(mosaic: Tensor, cfa: str) -> RawImage:
         white_level=4095,
         as_shot_neutral=(0.5, 1.0, 0.65),
         color_matrices=[ColorMatrix(21, ((0.7, -0.12, -0.09), (-0.38, 1.16, 0.25), (-0.04, 0.15, 0.6)))],
+        metadata=Metadata(iso=100.0),
     )
 
 

@@ -55,15 +55,6 @@ LATER = {"awb/golden_gen_tuning.json": "making a tuning file of calibration shot
 LEFT_OUT = {
     "awb/golden_pisp.npz": ({"filenames", "label_temp", "camera_temp"}, "names and labels of the shots"),
     "awb/golden_vc4.npz": ({"filenames", "label_temp", "camera_temp"}, "names and labels of the shots"),
-    "eusr/golden_loss.npz": (
-        {"adv", "final", "discriminator", "grad_final_wrt_first_conv_bias", "grad_disc_wrt_final_kernel"}
-        | {f"{kind}_{part}" for kind in ("aesthetic", "subjective") for part in ("score", "rep")},
-        "losses of 4PP-EUSR's training",
-    ),
-    "eusr/golden_misc.npz": (
-        {"tid_mean_std", "tid_target", "emd_pred", "emd"},
-        "targets and loss of the score predictors' training",
-    ),
 }
 
 

@@ -27,8 +27,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="A[,B]",
-            help="For task demosaic: DATA holds photographs; make them raw with this noise, variance = A x + B of the "
-            "signal (0 = black, 1 = white). Without B, that of reading a full-frame sensor. 0 for none.",
+            help="For tasks demosaic and classify: DATA holds photographs; make them raw with this noise, variance = "
+            "A x + B of the signal (0 = black, 1 = white). Without B, that of reading a full-frame sensor. 0 for none.",
         ),
     ] = None,
     shave: Annotated[
@@ -54,7 +54,8 @@ def evaluate(
     white-balanced linear camera RGB.
 
     Models that classify: a folder for each label, named by it, its synset or its
-    number; or labels.csv with lines of file,label.
+    number; or labels.csv with lines of file,label. Raw files; or photographs, which
+    --noise makes raw.
 
     Models of white balance and of quality: labels.csv with lines of file,kelvin
     or file,score.

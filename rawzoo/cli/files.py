@@ -30,8 +30,9 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="An option of the model, such as noise=0.002,1e-5 (variance = A x + B of the signal, 0 = black and 1 = "
-        "white) or tuning=imx477. Give it again for another; a wrong name is answered with those there are.",
+        help="An option of the model, such as strength=0.7, noise=0.002,1e-5 (variance = A x + B of the signal, 0 = "
+        "black and 1 = white) or tuning=imx477. Give it again for another; a wrong name is answered with those there "
+        "are.",
     ),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Union, cast
 
@@ -316,7 +317,9 @@ class Predictor:
 
     def _run(self, x: Tensor, conditions: Mapping[str, Any]) -> Tensor:
         """The module's output for one input without a batch axis, without it too."""
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self._autocast):
+        # Entering autocast takes as long as a small network's layer, even where it is off.
+        lower = torch.autocast(self.device.type, self.dtype) if self._autocast else nullcontext()
+        with torch.inference_mode(), lower:
             batch = x.unsqueeze(0).to(self.device, self._stored)
             if batch.ndim == 4:
                 batch = batch.contiguous(memory_format=self._memory_format)

@@ -214,6 +214,8 @@ def _picture_tags(raw: RawImage) -> list[_ExtraTag]:
             r, gr, gb, b = pairs
             pairs = [r, ((gr[0] + gb[0]) / 2, (gr[1] + gb[1]) / 2), b]
         tags.append((dng_tags.NOISE_PROFILE, "d", 2 * len(pairs), tuple(v for pair in pairs for v in pair)))
+    if raw.noise_reduction is not None:
+        tags.append(_rationals(dng_tags.NOISE_REDUCTION, [raw.noise_reduction]))
     return tags
 
 

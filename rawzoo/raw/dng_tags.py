@@ -23,7 +23,7 @@ BLACK_REPEAT, BLACK_LEVEL, BLACK_DELTA_H, BLACK_DELTA_V, WHITE_LEVEL = 50713, 50
 CROP_ORIGIN, CROP_SIZE, COLOR_MATRIX, CALIBRATION = 50719, 50720, (50721, 50722), (50723, 50724)
 ANALOG_BALANCE, AS_SHOT_NEUTRAL, AS_SHOT_WHITE_XY, BASELINE_EXPOSURE = 50727, 50728, 50729, 50730
 ILLUMINANT, ACTIVE_AREA, CALIBRATION_SIGNATURE, PROFILE_SIGNATURE = (50778, 50779), 50829, 50931, 50932
-NOISE_PROFILE, ROW_INTERLEAVE, COLUMN_INTERLEAVE = 51041, 50975, 52547
+NOISE_PROFILE, NOISE_REDUCTION, ROW_INTERLEAVE, COLUMN_INTERLEAVE = 51041, 50935, 50975, 52547
 
 CFA, LINEAR_RAW = 32803, 34892
 UNCOMPRESSED, LOSSLESS_JPEG, LOSSY_JPEG = 1, 7, 34892  # compressions
@@ -296,6 +296,12 @@ class DngTags:
             return None
         r, g, b = (pairs[order.index(color)] for color in range(3))
         return (r, g, g, b) if self.channels == 4 else (r, g, b)
+
+    @property
+    def noise_reduction(self) -> float | None:
+        """NoiseReductionApplied, 0 to 1."""
+        value = (self._anywhere(NOISE_REDUCTION) or (math.nan,))[0]
+        return value if 0 <= value <= 1 else None
 
     @property
     def baseline_exposure(self) -> float:

@@ -77,6 +77,8 @@ class RawImage:
         color_matrices: none, one or two XYZ-to-camera matrices; none means camera colour is unknown.
         noise_profile: per channel (scale, offset) of the DNG noise model, for values in 0..1 between black and white:
             variance = scale * value + offset. One pair applies to every channel. None when the file does not say.
+        noise_reduction: share of the noise that was taken away already, 0 to 1 (DNG NoiseReductionApplied). None when
+            the file does not say.
         baseline_exposure: EV to add for a picture of normal brightness (DNG BaselineExposure).
         metadata: make, model, exposure.
         exif: EXIF of the source as one self-contained TIFF block (what follows ``Exif\\0\\0`` in a JPEG), or empty.
@@ -96,6 +98,7 @@ class RawImage:
     daylight_neutral: tuple[float, float, float] | None = None
     color_matrices: tuple[ColorMatrix, ...] = ()
     noise_profile: tuple[tuple[float, float], ...] | None = None
+    noise_reduction: float | None = None
     baseline_exposure: float = 0.0
     metadata: Metadata = field(default_factory=Metadata)
     exif: bytes = b""

@@ -73,7 +73,8 @@ class NoiseLevel:
 
 
 def of(raw: RawImage) -> NoiseLevel:
-    """The noise level of a Bayer or X-Trans image: its noise profile, else measured, else assumed from its ISO."""
+    """The noise level of a Bayer or X-Trans image: its noise profile, else measured, else assumed from its ISO; none
+    where the file says that it was taken away."""
     if raw.noise_profile is not None and any(max(pair) > 0 for pair in raw.noise_profile):
         # Fits of cameras' makers sometimes cross zero below black.
         stated = tuple((max(a, 0.0), max(b, 0.0)) for a, b in raw.noise_profile)
@@ -85,6 +86,8 @@ def of(raw: RawImage) -> NoiseLevel:
         most = math.inf if iso is None else noise.SENSORS.scale_per_iso[1] * iso
         scale, offset = found
         return NoiseLevel(((min(scale, most), offset * min(most / scale, 1.0) ** 2),), "measured in the mosaic")
+    if raw.noise_reduction == 1.0:
+        return NoiseLevel(((0.0, 0.0),), "taken away already, as the file says")
     if iso is not None:
         why = f"assumed to be that of a full-frame camera at ISO {iso:g}: the mosaic does not tell"
     else:

@@ -495,6 +495,7 @@ class _Assembly:
             daylight_neutral=self._daylight_neutral(matrices),
             color_matrices=matrices,
             noise_profile=self.dng.noise_profile if self.dng else None,
+            noise_reduction=self.dng.noise_reduction if self.dng else None,
             baseline_exposure=self.dng.baseline_exposure if self.dng else 0.0,
             metadata=self._metadata(),
             exif=self.exif.block(),

@@ -29,6 +29,8 @@ class TrainingModule(pl.LightningModule):
     output's, say before the way back from square roots, has two methods: ``encoded(x, **conditions)``, which gives its
     output in that domain, and ``encode(target)``; training uses them, validation does not.
 
+    A loss that needs more of the batch names it in its attribute ``inputs``, and gets it by keyword.
+
     Args:
         network: to be trained.
         inputs: what it is called with, see :class:`rawzoo.training.recipe.Model`.
@@ -110,8 +112,12 @@ class TrainingModule(pl.LightningModule):
         output = self.call(self._encoded or network, batch)
         target: Tensor = network.encode(batch["target"]) if self._encoded else batch["target"]
         with self.full_precision():
-            loss: Tensor = self.loss(output, target)
-            return loss, (_last(output).detach() - target).abs().mean()
+            return self._compared(output, target, batch), (_last(output).detach() - target).abs().mean()
+
+    def _compared(self, output: Output, target: Tensor, batch: Batch) -> Tensor:
+        inputs = {name: batch_entry(batch, name, "the loss") for name in getattr(self.loss, "inputs", ())}
+        loss: Tensor = self.loss(output, target, **inputs)
+        return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch; Lightning does the rest."""
@@ -173,7 +179,12 @@ class TrainingModule(pl.LightningModule):
         outputs = self.call(self.judged, batch)
         output = _last(outputs)
         with self.full_precision():
-            metrics = {"loss": float(self.loss(outputs, batch["target"])), **self.data.measure(output, batch)}
+            target: Tensor = batch["target"]
+            metrics = {
+                "loss": float(self._compared(outputs, target, batch)),
+                "l1_loss": float((output - target).abs().mean()),
+                **self.data.measure(output, batch),
+            }
         for name, value in metrics.items():
             for key in (f"val_{name}", f"val_{name}_{group}"):
                 total = self._totals[key]
@@ -211,6 +222,11 @@ def network_input(batch: Batch, name: str) -> Any:
     if name == "packed" and "mosaic" in batch:
         order = torch.from_numpy(cfa_patterns.channel_tile(batch["cfa"]).ravel().argsort())
         return nn.functional.pixel_unshuffle(batch["mosaic"], 2)[:, order.to(batch["mosaic"].device)]
+    return batch_entry(batch, name, "model.inputs")
+
+
+def batch_entry(batch: Batch, name: str, where: str) -> Any:
+    """What the batch has under ``name``, which ``where`` asks for; UsageError where it has no such entry."""
     if name not in batch:
-        raise UsageError(f"model.inputs: the data have no {name!r}; they have {', '.join(sorted(batch))}.")
+        raise UsageError(f"{where}: the data have no {name!r}; they have {', '.join(sorted(batch))}.")
     return batch[name]

@@ -232,6 +232,8 @@ def _choose_weights(model: ModelCard, weights: str | Path | None) -> Weights | N
         return Weights(where=str(imported[weights]))
     if weights.endswith(".safetensors"):
         return Weights(where=weights)
+    if Path(weights).is_file():
+        raise UsageError(f"{weights} is no .safetensors file; 'rawzoo import {weights}' makes one of a checkpoint.")
     names = [*model.weights, *imported]
     raise UsageError(
         f"model {model.name} has no weights named {weights!r}; give "

@@ -39,4 +39,4 @@ def build_raw(kind: str = "RGGB", height: int = 61, width: int = 83, seed: int =
             time=datetime(2026, 2, 28, 12, 30, 59),
         ),
     )
-    return replace(raw, default_crop=Box(2, 4, height - 3, width - 5), baseline_exposure=-0.35)
+    return replace(raw, default_crop=Box(2, 4, height - 3, width - 5), baseline_exposure=-0.35, noise_reduction=0.25)

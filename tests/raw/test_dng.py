@@ -37,6 +37,7 @@ def assert_same(again: RawImage, raw: RawImage) -> None:
         "as_shot_neutral",
         "color_matrices",
         "noise_profile",
+        "noise_reduction",
         "baseline_exposure",
         "metadata",
     ):

@@ -130,6 +130,8 @@ def test_too_small_to_measure(size, cfa):
     assert level.profile == (noise.profile_at_iso(3200),)
     assert level.assumed
     assert "ISO 3200" in level.source
+    done = noise_level.of(replace(raw, metadata=Metadata(iso=3200), noise_reduction=1.0))
+    assert (done.profile, done.source, done.assumed) == (((0.0, 0.0),), "taken away already, as the file says", False)
     level = noise_level.of(raw)
     assert level.profile == (noise.profile_at_iso(noise_level.DEFAULT_ISO),)
     assert "ISO 800" in level.source

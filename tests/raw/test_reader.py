@@ -252,6 +252,12 @@ def test_absent_white_balance_and_matrix(tmp_path):
     assert (raw.noise_profile, len(raw.warnings)) == (None, 2)
 
 
+@pytest.mark.parametrize("value", [(0, 0), (3, 2)])
+def test_noise_reduction_that_says_nothing(tmp_path, value):
+    raw = lying(tmp_path, reduction=Tag.of(dng_tags.NOISE_REDUCTION, tiff.RATIONAL, *value))
+    assert (raw.noise_reduction, raw.warnings) == (None, ())
+
+
 def test_zero_matrix(tmp_path):
     one = replace(build_raw(), color_matrices=(ColorMatrix(21, MATRIX),))
     raw = lying(tmp_path, one, matrix=Tag.of(dng_tags.COLOR_MATRIX[0], tiff.SRATIONAL, *(0, 1) * 9))

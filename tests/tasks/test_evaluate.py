@@ -143,7 +143,7 @@ def test_wrong_photographs(weights, tmp_path, command):
     assert (status, "is no folder with photographs" in errors) == (2, True)
     assert "photographs are made raw with --noise" in command("evaluate", "gbtf", tmp_path)[2]
     arguments = ("evaluate", "larger", tmp_path, "--weights", weights["larger"], "--noise", "0.1")
-    assert "for task demosaic only, and model larger is for super-resolution" in command(*arguments)[2]
+    assert "for tasks demosaic and classify, and model larger is for super-resolution" in command(*arguments)[2]
 
 
 def test_published_layout_of_super_resolution(weights, tmp_path, command):
@@ -180,6 +180,20 @@ def test_labels(weights, tmp_path, command):
     (tmp_path / "labels.csv").write_text(table)
     report = json.loads(command("evaluate", "see", tmp_path, "--weights", weights["see"], "--json")[1])
     assert report["metrics"]["top1"] | {"what": ""} == {"files": 3, "mean": 1.0, "min": 1.0, "max": 1.0, "what": ""}
+
+
+def test_photographs_with_labels(weights, tmp_path, command):
+    """Made raw, they are judged as the raw image would be."""
+    save(tmp_path / "1" / "a.png", 1, 60, 80)
+    rawzoo.write_dng(tmp_path / "1" / "b.dng", raw_image())
+    pixels = rawzoo.open_picture(tmp_path / "1" / "a.png").pixels
+    raw, _ = synthetic.photographed(pixels, (0.01, 1e-4), "RGGB", zlib.crc32(b"a.png"))
+    best = rawzoo.run("see", raw, weights=weights["see"]).top(1)[0]
+    arguments = ("evaluate", "see", tmp_path, "--weights", weights["see"], "--noise", "0.01,1e-4", "--json")
+    report = json.loads(command(*arguments)[1])
+    assert [(row["file"], row["top1"]) for row in report["per_file"]] == [(f"{tmp_path}/1/a.png", float(best == 1))]
+    (tmp_path / "labels.csv").write_text(f"1/a.png,{best}\n")
+    assert json.loads(command(*arguments)[1])["metrics"]["top1"]["mean"] == 1.0
 
 
 def test_numbers(weights, tmp_path, command):

@@ -116,6 +116,7 @@ def test_a_run_leaves_what_it_promises(reference, photos):
     checks = [record for record in logged if "val_psnr_sqrt" in record]
     assert [record["step"] for record in checks] == [4, 8, 12]
     assert {"val_loss", "val_psnr", "val_psnr_a_0", "val_psnr_sqrt_a_0.004", "val_loss_a_0"} <= set(checks[0])
+    assert checks[0]["val_l1_loss_a_0.004"] == checks[0]["val_loss_a_0.004"]  # the loss is L1
     assert checks[0]["val_psnr"] == pytest.approx((checks[0]["val_psnr_a_0"] + checks[0]["val_psnr_a_0.004"]) / 2)
     assert recipes.read(reference / "recipe.yaml") == recipes.from_dict(values(photos, reference))
 
@@ -248,18 +249,42 @@ def test_accumulated_batches_make_one_step(tmp_path):
 
 
 def test_mixed_precision_and_clipping(tmp_path):
-    seen = []
-    module = run.build(recipes.from_dict(lines(tmp_path / "r", precision="bf16-mixed", clip=1e-3, steps=4)))
+    """In bfloat16 inside; and with plain gradient descent a step is as long as the gradient is allowed to be."""
+    content = lines(tmp_path / "r", precision="bf16-mixed", clip=1e-3, steps=4)
+    content["optimizer"], content["schedule"] = {"name": "sgd", "lr": 1.0}, "constant"
+    module = run.build(recipes.from_dict(content))
+    seen, weights = [], []
     module.network.layer.register_forward_hook(lambda layer, x, y: seen.append(y.dtype))
-    norms = []
-    module.on_before_optimizer_step = lambda optimizer: norms.append(
-        torch.nn.utils.get_total_norm([p.grad for p in module.network.parameters()])
+    module.on_train_batch_start = lambda batch, number: weights.append(
+        torch.nn.utils.parameters_to_vector(module.network.parameters()).detach()
     )
-    trainer = run._trainer(module, tmp_path, 0, False, print)
-    trainer.fit(module)
+    run._trainer(module, tmp_path, 0, False, print).fit(module)
     assert set(seen) == {torch.bfloat16}
     assert module.network.layer.weight.dtype == torch.float32
-    assert len(norms) == 4
+    steps = torch.stack(weights).diff(dim=0).norm(dim=1)
+    torch.testing.assert_close(steps, torch.full((3,), 1e-3), rtol=1e-3, atol=0)
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
+    """Killed while it writes: what was written before is what there is, and it goes on from there."""
+    content = {**lines(tmp_path / "r", steps=4), "schedule": "constant"}  # cosine ends where the steps do
+    train(content)
+    before = {name: (tmp_path / "r" / name).read_bytes() for name in ("last.ckpt", "best.ckpt")}
+    content["trainer"]["steps"] = 8
+
+    def half(trainer, path, **options):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning.pytorch.Trainer.save_checkpoint", half)
+        with pytest.raises(RawzooError, match="go on with --resume"):
+            train(content, resume=True)
+    assert {name: (tmp_path / "r" / name).read_bytes() for name in before} == before
+    train(content, resume=True)
+    train({**content, "output": str(tmp_path / "whole")})
+    ours, theirs = (load_file(tmp_path / name / "weights.safetensors") for name in ("r", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_mixed_precision_is_for_the_network_only(photos, tmp_path):
@@ -303,6 +328,18 @@ def test_several_outputs_are_the_loss_to_compare(tmp_path):
     content["model"]["architecture"] = "toy_training:Pyramid"
     content["loss"] = "toy_training:OfLast"
     assert train(content).exists()
+
+
+def test_a_loss_gets_what_it_names_of_the_batch(tmp_path):
+    content = lines(tmp_path / "r", steps=4)
+    content["loss"] = "toy_training:Halved"
+    train(content)
+    module = run.build(recipes.from_dict(content))
+    batch = {"mosaic": torch.rand(1, 1, 8, 8), "target": torch.rand(1, 3, 8, 8)}
+    expected = (module.network(batch["mosaic"]) - (batch["target"] + batch["mosaic"]) / 2).abs().mean()
+    assert torch.equal(module.loss_of(batch)[0], expected)
+    with pytest.raises(UsageError, match=r"the loss: the data have no 'rgb'; they have index, mosaic, target"):
+        train({**content, "loss": "toy_training:Missing", "output": str(tmp_path / "s")})
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):

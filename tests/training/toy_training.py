@@ -58,6 +58,19 @@ class OfLast(nn.Module):
         return (outputs[-1] - target).abs().mean() + outputs[0].abs().mean()
 
 
+class Halved(nn.Module):
+    """A loss that also looks at the mosaic."""
+
+    inputs = ("mosaic",)
+
+    def forward(self, output, target, mosaic):
+        return (output - (target + mosaic) / 2).abs().mean()
+
+
+class Missing(Halved):
+    inputs = ("rgb",)
+
+
 class Lines(TrainingData):
     """Clean and noisy lines; all chance is in the samples, none in the batch."""
 

@@ -97,7 +97,7 @@ def test_models_by_task(install):
         rawzoo.models("demosiac")
 
 
-def test_unknown_names(install):
+def test_unknown_names(install, tmp_path):
     with pytest.raises(UsageError, match=r"no model is named 'malvra'; did you mean 'malvar'\?"):
         registry.card("malvra")
     with pytest.raises(UsageError, match="no model is named 'xyz'; known: bilinear, gbtf"):
@@ -106,6 +106,10 @@ def test_unknown_names(install):
         rawzoo.load("malvar", runtime="warp")
     with pytest.raises(UsageError, match="model malvar has no weights named 'best'; give the path"):
         rawzoo.load("malvar", weights="best")
+    checkpoint = tmp_path / "best.pt"
+    checkpoint.touch()
+    with pytest.raises(UsageError, match=r"best\.pt is no \.safetensors file; 'rawzoo import .*best\.pt' makes one"):
+        rawzoo.load("malvar", weights=str(checkpoint))
 
 
 NETWORK = """

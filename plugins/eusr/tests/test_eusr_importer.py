@@ -133,12 +133,14 @@ def test_graphs_by_order(specs, planar, published, tmp_path):
     assert_golden(specs, planar, "eusr-x8", weights="all")
 
 
-def small(scale, features=6, blocks=2, depth=1, initial=True):
-    """A generator with random weights, and its variables by their names in TensorFlow."""
+def small(*scales, features=6, blocks=2, depth=1, initial=True):
+    """A generator with random weights, and its variables by their names in TensorFlow, in the order of their use."""
     torch.manual_seed(0)
-    net = Generator((scale,), features, blocks, depth, initial)
+    net = Generator(scales, features, blocks, depth, initial)
+    names = [name for scale in scales for name in importer._names(scale, blocks, depth, initial)]
+    parts = ("first_conv", "initial_blocks", "shared", "upscaling")
     variables = {}
-    for ours, theirs in importer._names(scale, blocks, depth, initial):
+    for ours, theirs in sorted(names, key=lambda name: parts.index(name[1].partition("/")[0])):
         layer = net.get_submodule(ours)
         variables[f"generator/{theirs}/kernel"] = layer.weight.detach().numpy().transpose(2, 3, 1, 0)
         variables[f"generator/{theirs}/bias"] = layer.bias.detach().numpy()
@@ -150,20 +152,68 @@ def test_the_original_repositorys_network(tmp_path, planar):
     net, variables = small(4, initial=False)
     mean = np.array([0.4488, 0.4371, 0.4040]) * 255
     path = foreign_graph(tmp_path / "theirs.pb", variables, [4], mean)
-    done = importing.import_checkpoint(path, model="eusr-x4")
+    assert_original(importing.import_checkpoint(path, model="eusr-x4"), net)
+
+
+def assert_original(done, net, blocks=2):
+    """What was imported for eusr-x4 computes as ``net`` with the original repository's mean."""
+    mean = np.array([0.4488, 0.4371, 0.4040]) * 255
     assert done.provenance.config == {
         "scales": [4],
         "features": 6,
-        "blocks": 2,
+        "blocks": blocks,
         "initial": False,
         "mean": pytest.approx(mean, abs=1e-4),
     }
-    assert "features 6, blocks 2, initial False, mean [114.44" in done.provenance.description
+    assert f"features 6, blocks {blocks}, initial False, mean [114.44" in done.provenance.description
     net.mean.copy_(torch.from_numpy(mean)[:, None, None])
     x = 255 * torch.rand(3, 9, 8)
     with torch.inference_mode():
         expected = net(x[None])[0]
     torch.testing.assert_close(rawzoo.load("eusr-x4")(x), expected, rtol=0, atol=1e-3)
+
+
+def renamed(variables, names):
+    """The same layers, in their order, under other names; with what else a checkpoint holds."""
+    layers = [name.removesuffix("/kernel") for name in variables if name.endswith("/kernel")]
+    pairs = list(zip(layers, names, strict=True))
+    values = {f"{new}/{part}": variables[f"{old}/{part}"] for old, new in pairs for part in ("kernel", "bias")}
+    slots = {f"{name}/Adam": np.zeros_like(value) for name, value in values.items()}
+    return values | slots | {"beta1_power": np.float32(0.9), "global_step/global_step": np.int32(7)}
+
+
+def counted(n):
+    return ["conv2d", *(f"conv2d_{i}" for i in range(1, n))]
+
+
+def test_a_checkpoint_of_the_original_repositorys_first_program(tmp_path):
+    """Its layers are counted through all scales."""
+    _, variables = small(2, 4, 8)
+    write_tensorflow(tmp_path / "model.ckpt-9", renamed(variables, counted(93)))
+    done = importing.import_checkpoint(tmp_path / "model.ckpt-9")
+    assert imported(done) == ["eusr-x2", "eusr-x4", "eusr-x8"]
+    assert "blocks 2, mean [114.444, 111.4605, 103.02], step 9" in done.provenance.description
+
+
+def test_the_first_programs_network_of_one_scale(tmp_path):
+    """Networks of other scales may have as many layers."""
+    net, variables = small(4, blocks=8, initial=False)
+    write_tensorflow(tmp_path / "model.ckpt-7", renamed(variables, counted(43)))
+    with pytest.raises(UsageError, match=r"eusr-x2 .*blocks 14,.* eusr-x4 .*blocks 8,.* eusr-x8 .*blocks 2,"):
+        importing.import_checkpoint(tmp_path / "model.ckpt-7")
+    assert_original(importing.import_checkpoint(tmp_path / "model.ckpt-7", model="eusr-x4"), net, blocks=8)
+
+
+def test_a_checkpoint_of_the_original_repositorys_last_program(tmp_path):
+    net, variables = small(4, initial=False)
+    shared = [f"RB_{i}/{name}" for i in range(2) for name in counted(2)]
+    stages = [f"upsampler_4/EUM_{i}/RM_{j}/" for i in range(2) for j in range(4)]
+    upscaling = [scope + name for scope in stages for name in ("RB_0/conv2d", "RB_0/conv2d_1", "conv2d")]
+    layers = renamed(variables, ["conv2d", *shared, "conv2d_1", *upscaling, "conv2d_2"])
+    write_tensorflow(tmp_path / "model.ckpt-7", layers)
+    assert_original(importing.import_checkpoint(tmp_path / "model.ckpt-7"), net)
+    attention = {"RB_0/CA/mlp_1/kernel": np.zeros((6, 1), np.float32)}
+    assert importer.generator(checkpoint(layers | attention)) == []
 
 
 def test_other_settings(tmp_path):

@@ -10,7 +10,7 @@ from rawzoo.inference.predictor import Predictor
 from rawzoo.picture import Picture
 from rawzoo.tasks.super_resolution import enlarge
 from rawzoo.zoo.checkpoints import Checkpoint, Tensor
-from rawzoo_eusr import importer, network
+from rawzoo_eusr import importer, losses, network
 from rawzoo_eusr.network import Discriminator, FourPass, Generator
 from rawzoo_eusr.plugin import EUSR, FOUR_PASS, PREDICTORS
 from rawzoo_eusr.predictor import ScorePredictor
@@ -70,19 +70,42 @@ def test_golden_passes(specs, planar, generators, via):
     np.testing.assert_allclose(found, planar(golden[f"pass_x{via}"]), rtol=0, atol=1e-3)
 
 
-@torch.inference_mode()
-def test_golden_training_step(specs, planar, generators, predictors):
-    """What 4PP-EUSR's training sees before it computes its losses."""
+def test_golden_training_step(specs, planar, generators, predictors, published):
+    """The three passes, all losses, and gradients of the generator's and the discriminator's."""
     golden = np.load(specs / "golden_loss.npz")
     x, truth = planar(golden["input"]), planar(golden["truth"])
-    outputs = [generators[FOUR_PASS[via].name](x) for via in (2, 4, 8)]
+    networks = [generators[FOUR_PASS[via].name] for via in (2, 4, 8)]
+    judge = with_state(Discriminator(), importer.discriminator(checkpoint(published("discriminator"))))
+    outputs = [network(x) for network in networks]
     for output, name in zip(outputs, ("out_2x", "out_4x", "out_8x"), strict=True):
-        np.testing.assert_allclose(output[:, :, ::8, ::8], planar(golden[name]), rtol=0, atol=1e-3)
-    recon = sum((output - truth).abs().mean() for output in outputs) / 3
-    assert recon.item() == pytest.approx(golden["recon"].item(), abs=1e-3)
+        np.testing.assert_allclose(output.detach()[:, :, ::8, ::8], planar(golden[name]), rtol=0, atol=1e-3)
     for name, salt in (("aesthetic", "ava"), ("subjective", "tid2013")):
-        found = predictors[salt](torch.cat([*outputs, truth]))
+        found = predictors[salt](torch.cat([*outputs, truth])).detach()
         np.testing.assert_allclose(found, golden[f"{name}_distribution"], rtol=0, atol=1e-5)
+
+    loss = losses.FourPassLoss(judge, predictors["ava"], predictors["tid2013"])
+    theirs = {"reconstruction": "recon", "adversarial": "adv"}
+    for name, term in loss.terms(outputs, truth).items():
+        expected = golden[theirs.get(name, name.replace("features", "rep"))]
+        assert term.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6), name
+    final = loss(outputs, truth)
+    assert final.item() == pytest.approx(golden["final"].item(), rel=1e-4)
+    # The passes share their first layer.
+    gradients = torch.autograd.grad(final, [network.first.bias for network in networks])
+    np.testing.assert_allclose(sum(gradients), golden["grad_final_wrt_first_conv_bias"], rtol=2e-3, atol=2e-5)
+    against = loss.of_discriminator(outputs, truth)
+    assert against.item() == pytest.approx(golden["discriminator"].item(), rel=1e-4)
+    (gradient,) = torch.autograd.grad(against, judge.last.weight)
+    np.testing.assert_allclose(gradient.T, golden["grad_disc_wrt_final_kernel"], rtol=2e-3, atol=2e-5)
+
+
+def test_golden_targets_and_distance_of_scores(specs):
+    golden = np.load(specs / "golden_misc.npz")
+    mean, std = torch.from_numpy(golden["tid_mean_std"]).T
+    target = losses.normal_scores(mean, std)
+    np.testing.assert_allclose(target, golden["tid_target"], rtol=0, atol=1e-6)
+    found = losses.EarthMover()(torch.from_numpy(golden["emd_pred"]), target)
+    assert found.item() == pytest.approx(golden["emd"].item(), abs=1e-6)
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from rawzoo import ops
 from rawzoo.inference.predictor import Predictor
 from rawzoo.tasks.demosaic import demosaic
 from rawzoo.zoo import registry
-from rawzoo_naf.denoiser import Denoiser, decode, encode
+from rawzoo_naf.denoiser import CELL, Denoiser, _level, decode, encode
 from rawzoo_naf.plugin import DENOISERS
 
 NONE = torch.zeros(1, 4, 2)
@@ -76,7 +76,7 @@ def test_halo_and_period_are_what_a_pixel_depends_on(card):
         for parameter in net.parameters():
             if parameter.ndim == 4:
                 parameter.fill_(1 / parameter[0].numel())
-    assert card.period == 4
+    assert card.period == CELL >= 2 ** (len(card.config["widths"]) - 1)
     centre = -(-card.halo // card.period) * card.period + 4 * card.period
     size = 2 * centre + card.period
     reach = 0
@@ -88,7 +88,37 @@ def test_halo_and_period_are_what_a_pixel_depends_on(card):
         seen = x.grad.abs().amax((0, 1)).nonzero()
         reach = max(reach, centre + phase - int(seen.min()), int(seen.max()) - centre - phase)
     # gbtf, in the inputs, sees 9 pixels of the mosaic: 5 of a packed plane.
-    assert card.halo == reach + 5
+    assert card.halo == reach + 5 + reach_of_level()
+
+
+def reach_of_level():
+    """How many packed pixels away a sample moves the level of a picture."""
+    size, middle, reach = 12 * CELL, 6 * CELL, 0
+    rgb = torch.full((1, 3, 2 * size, 2 * size), 0.3)
+    for phase in range(CELL):
+        x = torch.full((1, 4, size, size), 0.31, requires_grad=True)
+        level = _level(rgb, x, noisy(1e-2, 1e-4))
+        level[0, :, 2 * (middle + phase) : 2 * (middle + phase + 1), 2 * (middle + phase)].sum().backward()
+        seen = x.grad.abs().amax((0, 1)).nonzero()
+        reach = max(reach, middle + phase - int(seen.min()), int(seen.max()) - middle - phase)
+    return reach
+
+
+def test_the_picture_has_the_level_of_its_samples():
+    """Too dark by a tenth, in noise: what comes back is right on average; but not what the sensor clipped, and nothing
+    without noise."""
+    generator = torch.Generator().manual_seed(0)
+    for value, expected in ((0.01, 0.01), (0.3, 0.3), (1.0, 0.9)):
+        clean = torch.full((1, 4, 256, 128), value)
+        a, b = 1e-2, 1e-4
+        x = clean + (a * clean + b).sqrt() * torch.randn(clean.shape, generator=generator)
+        rgb = torch.full((1, 3, 512, 256), 0.9 * value)
+        rgb[:, :, :, :100] = value
+        found = rgb + _level(rgb, x, noisy(a, b))
+        right = found[0, :, :, 180:]
+        assert right.mean((1, 2)) == pytest.approx([expected] * 3, rel=0.04), value
+        assert found[0, :, :, :20].mean((1, 2)) == pytest.approx([value] * 3, rel=0.04)
+        assert not _level(rgb, x, NONE).any()
 
 
 @pytest.mark.parametrize("cfa", ["RGGB", "GRBG", "GBRG", "BGGR"])

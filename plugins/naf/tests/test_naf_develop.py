@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 import rawzoo
 from rawzoo import pipeline
@@ -17,6 +18,7 @@ from rawzoo.errors import RawWarning, UsageError
 from rawzoo.raw import noise
 from rawzoo.raw.cfa import XTRANS_PATTERN
 from rawzoo.raw.image import ColorMatrix, Metadata, RawImage
+from rawzoo.running import Runner
 from rawzoo.testing import write_random_weights
 from rawzoo.zoo.weights import imported_folder
 
@@ -166,7 +168,7 @@ def test_dng_out(tmp_path, weights, form):
     command = [*COMMAND, tmp_path / "noisy.dng", "-o", tmp_path / "clean.dng", "--dng", form, "--strength", "1.5"]
     subprocess.run(command, check=True, capture_output=True)
     source, found = rawzoo.open(tmp_path / "noisy.dng"), rawzoo.open(tmp_path / "clean.dng")
-    assert found.noise_profile is None
+    assert (found.noise_profile, found.noise_reduction, source.noise_reduction) == (None, 1.0, None)
     assert (found.metadata, found.orientation, found.default_crop) == (
         source.metadata,
         source.orientation,
@@ -188,6 +190,24 @@ def test_strength_of_a_model_that_is_not_told_the_noise(tmp_path):
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, len(found.stderr.splitlines())) == (2, 1)
     assert "treenet is not told the noise level" in found.stderr
+
+
+@pytest.mark.usefixtures("weights")
+def test_run_takes_strength_and_grain_as_develop_does(tmp_path):
+    rawzoo.write_dng(tmp_path / "noisy.dng", shot(NOISY))
+    common = [tmp_path / "noisy.dng", "-o"]
+    for command in (
+        [*COMMAND[:-1], "run", "naf-small", *common, "ran.tif", "--set", "strength=1.7", "--set", "grain=0.4"],
+        [*COMMAND, *common, "developed.tif", "--model", "naf-small", "--strength", "1.7", "--grain", "0.4"],
+    ):
+        subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    ran, developed = (tifffile.imread(tmp_path / f"{name}.tif") for name in ("ran", "developed"))
+    np.testing.assert_array_equal(ran, developed)
+    raw = rawzoo.open(tmp_path / "noisy.dng")
+    plain, changed = (Runner("naf-small", **options) for options in ({}, {"strength": 1.7, "grain": 0.4}))
+    assert np.abs(changed(raw).pixels - plain(raw).pixels).max() > 0.01
+    expected = rawzoo.develop(raw, "naf-small", space="camera", dtype="float32", strength=1.7, grain=0.4)
+    np.testing.assert_array_equal(changed.camera_rgb(raw), expected)
 
 
 def test_cfa_out_needs_dng_out(tmp_path):

@@ -109,6 +109,15 @@ def test_nafnet_with_learned_merges(tmp_path, merge):
     check(saved(tmp_path / "a.pth", state), "nafnet-denoise", net, x, {**NAF, "merge": merge})
 
 
+@pytest.mark.parametrize("merge", ["gated", "add"])
+def test_nafnet_with_global_reasoning(tmp_path, merge):
+    config = {**NAF, "encoder": [1, 1, 1, 28], "decoder": [1, 1, 1, 1], "memory": 6}
+    config |= {"merge": merge} if merge != "add" else {}
+    net = randomised(NafNet(**config))
+    x = (torch.rand(1, 3, 16, 16),)
+    check(saved(tmp_path / "a.pth", net.state_dict()), "nafnet-denoise", net, x, config)
+
+
 def test_half_precision_is_widened(tmp_path):
     net = randomised(NafNet(**NAF)).half()
     found = importing.import_checkpoint(saved(tmp_path / "a.pth", net.state_dict()))
@@ -142,6 +151,9 @@ def test_damaged_checkpoints_are_not_taken(tmp_path):
     other = {name: value for name, value in CondNaf(**COND).state_dict().items() if "intro" not in name}
     other |= {"model.intro.weight": torch.zeros(8, 6, 3, 3), "model.intro.bias": torch.zeros(8)}
     assert importer.detect(checkpoints.read(saved(tmp_path / "b.pt", other))) == []
+    transformer = CondNaf(**COND, form="shuffle", merge="add", block="next-2").state_dict()
+    transformer["model.encoders.1.2.vit.attn.in_proj_weight"] = torch.zeros(72, 24)
+    assert importer.detect(checkpoints.read(saved(tmp_path / "c.pt", transformer))) == []
 
 
 def test_nothing_in_a_checkpoint_is_executed(tmp_path):

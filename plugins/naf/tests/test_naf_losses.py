@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from rawzoo.errors import UsageError, WeightsError
+from rawzoo.training.recipe import read
 
 losses = pytest.importorskip("rawzoo_naf.losses", reason="rawzoo.training is not installed", exc_type=ImportError)
 
@@ -143,11 +144,12 @@ def test_gradients_are_finite(pair):
     prediction[..., :40] = target[..., :40]
     prediction[..., 40:60] -= 2
     prediction.requires_grad_()
-    terms = dict.fromkeys(losses.Combined({}).known - {"vgg", "style"}, 1.0)
+    terms = dict.fromkeys(losses.Combined({}).known - {"vgg", "style", "lpips"}, 1.0)
     for loss in (
         losses.ShadowAware(tv=1.0, sharpness=1.0),
         losses.Combined(terms),
         losses.ShadowWeightedL1(),
+        losses.ColorMatrix(matrix=None, gamma=2.2),
         losses.LogMse(),
     ):
         prediction.grad = None
@@ -160,12 +162,12 @@ def test_gradients_are_finite(pair):
 def vgg(tmp_path_factory):
     """Random weights with torchvision's names."""
     widths, state, number, channels = [64, 64, 0, 128, 128, 0, *[256] * 3, 0, *[512] * 3, 0, *[512] * 3], {}, 0, 3
-    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     for width in widths:
         if width:
-            scale = (2 / (9 * channels)) ** 0.5
-            state[f"features.{number}.weight"] = torch.randn(width, channels, 3, 3, generator=generator) * scale
-            state[f"features.{number}.bias"] = torch.zeros(width)
+            kernels = rng.standard_normal((width, channels, 3, 3), np.float32) * np.float32((2 / (9 * channels)) ** 0.5)
+            state[f"features.{number}.weight"] = torch.from_numpy(kernels)
+            state[f"features.{number}.bias"] = torch.from_numpy(0.1 * rng.standard_normal(width, np.float32))
             channels = width
         number += 2 if width else 1
     path = tmp_path_factory.mktemp("vgg") / "vgg16.pth"
@@ -173,12 +175,24 @@ def vgg(tmp_path_factory):
     return path
 
 
-def test_perceptual_terms(vgg):
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    """Random weights with the names of the package lpips."""
+    rng = np.random.default_rng(1)
+    shapes = {f"lin{i}.model.1.weight": (1, n, 1, 1) for i, n in enumerate((64, 128, 256, 512, 512))}
+    path = tmp_path_factory.mktemp("lpips") / "vgg.pth"
+    torch.save({name: torch.from_numpy(rng.random(shape, np.float32)) for name, shape in shapes.items()}, path)
+    return path
+
+
+def test_perceptual_terms(vgg, linear):
     prediction, target = torch.rand(1, 3, 48, 48, requires_grad=True), torch.rand(1, 3, 48, 48)
     for loss in (
         losses.ShadowAware(l1=0.0, ssim=0.0, perceptual=1.0, vgg=vgg),
         losses.Combined({"vgg": 1.0, "style": 1.0}, vgg=vgg),
+        losses.Combined({"lpips": 1.0}, vgg=vgg, lpips=linear),
     ):
+        prediction.grad = None
         assert loss(target, target).item() == 0
         value = loss(prediction, target)
         value.backward()
@@ -191,12 +205,65 @@ def test_perceptual_terms(vgg):
     assert all((f < 0).any() for f in features)  # before the ReLU
 
 
+def test_lpips(vgg, linear):
+    """Against values of the Python package lpips 0.1.4 with the same weights."""
+    rng = np.random.default_rng(2)
+    prediction, target = (torch.from_numpy(rng.random((2, 3, 48, 40), np.float32)) for _ in range(2))
+    loss, near = losses.Lpips(vgg, linear), 0.9 * prediction + 0.1 * target
+    assert loss(prediction, target).item() == pytest.approx(0.57650977, rel=1e-4)
+    assert loss(prediction, near).item() == pytest.approx(0.01079254, rel=1e-4)
+    combined = losses.Combined({"lpips": 0.5}, vgg=vgg, lpips=linear)
+    assert combined(prediction, near).item() == pytest.approx(0.00966324, rel=1e-4)
+
+
+def test_the_file_of_weights_adds_the_published_term(vgg):
+    pair = torch.rand(1, 3, 40, 40), torch.rand(1, 3, 40, 40)
+    without, with_vgg = losses.ShadowAware(ssim=0.0), losses.ShadowAware(ssim=0.0, vgg=vgg)
+    pictures = [x.clamp(1e-6, 1) ** (1 / 2.2) for x in pair]
+    expected = without(*pair) + 0.025 * losses.Perceptual(vgg)(*pictures)
+    assert with_vgg(*pair).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert losses.ShadowAware(perceptual=0.0, vgg=vgg).features is None
+    for recipe in ("rawzoo_naf:pretrain", "rawzoo_naf:finetune"):
+        made = read(recipe, [f"loss.vgg={vgg}"]).part("loss")()
+        assert (made.perceptual, isinstance(made.features, losses.Perceptual)) == (0.025, True)
+
+
+def test_colours_of_another_space(vgg, linear):
+    prediction, target = torch.rand(2, 3, 32, 32, requires_grad=True), torch.rand(2, 3, 32, 32)
+    matrix = torch.rand(2, 3, 3)
+    changed = [(matrix @ x.flatten(2)).unflatten(2, (32, 32)) for x in (prediction, target)]
+    found = losses.ColorMatrix()(prediction, target, to_srgb=matrix)
+    assert found.item() == pytest.approx(functional.l1_loss(*changed).item(), rel=1e-5)
+    weighted = "rawzoo_naf.losses:ShadowWeightedL1"
+    found = losses.ColorMatrix(weighted, gamma=2.0)(prediction, target, to_srgb=matrix)
+    roots = [x.clamp(0, 1).sqrt() for x in changed]
+    assert found.item() == pytest.approx(losses.ShadowWeightedL1()(*roots).item(), rel=1e-3)
+    seen = losses.ColorMatrix(matrix=None, lpips=2.0, vgg=vgg, lpips_weights=linear)(prediction, target)
+    expected = functional.l1_loss(prediction, target) + 2 * losses.Lpips(vgg, linear)(prediction, target)
+    assert seen.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_too_little_is_forgiven(pair):
+    prediction, target = pair
+    given = prediction.flip(3)
+    expected = losses.conservative_l1(prediction, target, given)
+    assert torch.equal(losses.Conservative()(prediction, target, rgb=given), expected)
+
+
 def test_what_is_missing_is_said(tmp_path, vgg):
-    with pytest.raises(UsageError, match=r"lpips are none of l1, mse"):
-        losses.Combined({"lpips": 1.0})
-    for make in (lambda: losses.Combined({"style": 1.0}), lambda: losses.ShadowAware(perceptual=0.1)):
-        with pytest.raises(UsageError, match="VGG16's weights"):
+    with pytest.raises(UsageError, match=r"lpisp are none of l1, mse"):
+        losses.Combined({"lpisp": 1.0})
+    for make in (
+        lambda: losses.Combined({"style": 1.0}),
+        lambda: losses.ShadowAware(perceptual=0.1),
+        lambda: losses.ColorMatrix(lpips=1.0),
+    ):
+        with pytest.raises(UsageError, match="needs a file of weights: give vgg, the path of torchvision's VGG16"):
             make()
+    with pytest.raises(UsageError, match=r"give the path of weights/v0\.1/vgg\.pth of the Python package lpips"):
+        losses.Combined({"lpips": 1.0}, vgg=vgg)
+    with pytest.raises(WeightsError, match=r"vgg16\.pth is not LPIPS on VGG16: lin0"):
+        losses.Lpips(vgg, vgg)
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth is not VGG16"):
         losses.Combined({"vgg": 1.0}, vgg=tmp_path / "other.pth")

@@ -150,6 +150,35 @@ def test_blocks_without_golden_vectors_use_all_they_have(block, merge):
     assert all("sca_out" in name or "delta" in name for name in silent), silent
 
 
+def test_global_reasoning_goes_from_block_to_block():
+    """Two blocks against their formulas, and the memory that they leave to the last block of the network."""
+    torch.manual_seed(0)
+    net = NafNet(4, [1], 1, [1], memory=3)
+    for parameter in net.parameters():
+        parameter.normal_(0, 0.5)
+    x = torch.rand(2, 3, 8, 6)
+    features = net.intro(x)
+    memory = torch.einsum("oi,ni->no", net.global_channel_producer[1].weight[:, :, 0, 0], features.mean((2, 3)))
+    memory = memory + net.global_channel_producer[1].bias
+
+    def block(part, x, memory):
+        first, second = part.conv2(part.conv1(part.norm1(x))).chunk(2, 1)
+        y = first * second
+        known = torch.cat([y.mean((2, 3)), memory], 1)[:, :, None, None]
+        found = part.grm.conv2(functional.gelu(part.grm.conv1(known)))
+        z = x + part.beta * part.conv3(found[:, :-3] * y)
+        first, second = part.conv4(part.norm2(z)).chunk(2, 1)
+        return z + part.gamma * part.conv5(first * second), memory + (part.delta * found[:, -3:])[:, :, 0, 0]
+
+    y, memory = block(net.encoders[0][0], features, memory)
+    skip = y
+    y, memory = block(net.middle_blks[0], net.downs[0](y), memory)
+    y, memory = block(net.decoders[0][0], net.ups[0](y) + skip, memory)
+    torch.testing.assert_close(net(x), net.ending(y) + x, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="no attention to windows"):
+        NafNet(4, [1], 1, [1], memory=3, train_size=32)
+
+
 def test_debayer(golden):
     """The demosaicers of the published code are rawzoo's own, or made of them."""
     data = arrays(golden, "debayer")
@@ -190,12 +219,12 @@ CARD = ModelCard(
 )
 
 
-def attentive(train_size=None):
+def attentive(**config):
     """A small NAFNet whose attention changes a lot."""
     torch.manual_seed(0)
-    net = NafNet(8, [1, 1], 1, [1, 1], train_size=train_size)
+    net = NafNet(8, [1, 1], 1, [1, 1], **config)
     for name, parameter in net.named_parameters():
-        if name.endswith(("beta", "gamma")):
+        if name.endswith(("beta", "gamma", "delta")):
             parameter.fill_(1.0)
         elif parameter.ndim == 4:
             parameter.normal_(0, 1.0 / parameter[0].numel() ** 0.5)
@@ -215,9 +244,11 @@ def test_tiles_see_as_far_as_they_say():
     assert size // 2 < moved < size // 2 + net.reach
 
 
-def test_seams_are_gone_when_the_means_are_measured_first():
-    """A picture whose left half is dark and right half bright: each tile by itself has other means."""
-    net = attentive()
+@pytest.mark.parametrize(("config", "allowed"), [({}, 0.03), ({"memory": 6}, 0.1)])
+def test_seams_are_gone_when_the_means_are_measured_first(config, allowed):
+    """A picture whose left half is dark and right half bright: each tile by itself has other means. What goes from
+    block to block depends on all means before it, so it is found less well in as many passes."""
+    net = attentive(**config)
     x = torch.rand(3, 96, 160) * torch.linspace(0.02, 2, 160)
     whole = Predictor(CARD, net)(x)
     measured = Predictor(CARD, net, tile=32)(x)
@@ -231,8 +262,8 @@ def test_seams_are_gone_when_the_means_are_measured_first():
         return wrong.abs().max(), (wrong[:, :, 32::32] - wrong[:, :, 31:-1:32]).abs().mean()
 
     largest, seams = error(measured)
-    assert largest < 0.03
-    assert seams < 0.003
+    assert largest < allowed
+    assert seams < allowed / 10
     assert error(alone)[0] > 1
     assert error(alone)[1] > 0.1
 

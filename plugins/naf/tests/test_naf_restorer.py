@@ -102,6 +102,12 @@ def test_treenet_sees_rec2020_and_gives_back_camera_colours(cfa, height, width):
         assert max(x.shape[2:]) <= 256
 
 
+def test_a_tile_as_large_as_the_picture_runs_it_whole():
+    spy = Spy()
+    restorer.treenet(Predictor(registry.card("treenet"), spy, tile=512), flat("RGGB"))
+    assert [x.shape for x, _ in spy.seen] == [(1, 3, 300, 270)]
+
+
 def test_cond_naf_sees_the_packed_mosaic():
     spy = Spy()
     restorer.cond_naf(Predictor(registry.card("cond-naf"), spy, tile=128), flat("BGGR"))
@@ -115,6 +121,13 @@ def test_developed_it_is_the_network_s_picture():
     found = rawzoo.develop(raw, predictor, space="camera", dtype="float32")
     expected = rawzoo.develop(raw, "malvar", space="camera", dtype="float32")
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_unknown_iso():
+    spy = Spy()
+    with pytest.warns(RawWarning, match=r"flat\.dng: its ISO is unknown, so the network is told 100"):
+        restorer.treenet(Predictor(registry.card("treenet"), spy), flat("RGGB", 16, 16, iso=None))
+    assert torch.equal(spy.seen[0][1], torch.tensor([[100 / 6400]]))
 
 
 def test_camera_of_unknown_colour():

@@ -153,9 +153,13 @@ def test_making_the_small_set_goes_on(table, small):
 
 def test_raw_crops_are_aligned_as_the_whole(table, tmp_path):
     result = rawzoo_naf("make-small", table, "-o", tmp_path, "--raw", "--size", 160)
-    assert "7 pairs" in result.output  # X-Trans too: other networks may want it
     rows = rows_of(tmp_path / "pairs.csv")
     assert len(list(tmp_path.glob("*.dng"))) == 11  # truths are shared
+    sizes = [sum(path.stat().st_size for path in files) / 1e6 for files in (
+        tmp_path.glob("*.dng"), {row[key] for row in table_of(table) for key in ("noisy", "clean")},
+    )]  # fmt: skip
+    # X-Trans too: other networks may want it.
+    assert result.output.startswith(f"7 pairs, {sizes[0]:.1f} MB of {sizes[1]:.1f} MB: ")
     for before, row in zip(table_of(table), rows, strict=True):
         whole, crop = rawzoo.open(before["noisy"]), rawzoo.open(tmp_path / row["noisy"])
         assert crop.mosaic.shape[0] >= 156
@@ -269,6 +273,7 @@ def test_recipes_run(table, small, tmp_path):
             assert np.isfinite(logged[key])
         for iso in (400, 1600):
             assert np.isfinite(logged[f"val_loss_ISO_{iso}"])
+            assert np.isfinite(logged[f"val_l1_loss_ISO_{iso}"])
             assert logged[f"val_duration_s_ISO_{iso}"] > 0
         assert (tmp_path / name / "samples").is_dir()
     # What MLflow has of the second: the whole recipe, where it started, pictures and weights.

@@ -1,13 +1,15 @@
 """Recognises the networks of idearibosome/tf-perceptual-eusr: TensorFlow checkpoints and frozen graphs, Keras models.
 
 TensorFlow numbers the layers of a scope: ``conv2d``, ``conv2d_1``, ... Where a graph has other names than the published
-program gives (SRZoo's EUSR was made of an older one), its layers are known by their order and shapes.
+program gives (SRZoo's EUSR was made of an older one), its layers are known by their order and shapes. So are those of
+checkpoints of junhyukk/EUSR-Tensorflow, whose first version has one scope for all layers.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,6 +32,9 @@ _USUAL = {"features": 64, "blocks": 32, "depth": 1, "initial": True}
 
 _FIRST = "first_conv/conv2d/kernel"
 
+#: Mean of R, G, B in the original EUSR repository, which its checkpoints do not hold.
+_ORIGINAL_MEAN = [114.444, 111.4605, 103.02]
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -49,19 +54,25 @@ class _Found:
 
 
 def generator(checkpoint: Checkpoint) -> list[Match]:
-    """See :class:`rawzoo.zoo.importers.Importer`. A checkpoint has no mean in it; the published one is taken."""
+    """See :class:`rawzoo.zoo.importers.Importer`. A checkpoint has no mean in it; that of its program is taken."""
+    original = False
     found = _by_name(checkpoint) or _by_order(checkpoint)
+    if not found:
+        found, original = _original(checkpoint), True
     if not found:
         return []
     four_pass = "discriminator/final/dense/kernel" in checkpoint.tensors or any(
         operator["op"] == "ResizeBicubic" for operator in checkpoint.metadata.get("operators", [])
     )
     families = [("4PP-EUSR, pass x", FOUR_PASS) if four_pass else ("EUSR, x", EUSR)]
+    scales = [one.scale for one in found]
     # Nothing tells of a graph with no scale but 4 which of the two it is.
-    ambiguous = checkpoint.format == "tensorflow-graph" and not four_pass and [one.scale for one in found] == [4]
-    if ambiguous:
+    either = checkpoint.format == "tensorflow-graph" and not four_pass and scales == [4]
+    if either:
         families.append(("4PP-EUSR, pass x", FOUR_PASS))
-    mean = _unusual_mean(checkpoint)
+    # Layers without names, of one scale: fewer blocks and more doublings make as many.
+    ambiguous = either or (original and len({one.blocks for one in found}) > 1)
+    mean = _ORIGINAL_MEAN if original else _unusual_mean(checkpoint)
     step = re.search(r"ckpt-(\d+)$", checkpoint.path.name)
     matches = []
     for family, cards in families:
@@ -169,7 +180,47 @@ def _by_name(checkpoint: Checkpoint) -> list[_Found]:
 
 def _by_order(checkpoint: Checkpoint) -> list[_Found]:
     """Generators of a graph with one scale or all three, in this order."""
-    layers = _Graph(checkpoint).convolutions()
+    doublings = sum(operator["op"] == "DepthToSpace" for operator in checkpoint.metadata.get("operators", []))
+    return _in_order(_Graph(checkpoint).convolutions(), [doublings])
+
+
+def _original(checkpoint: Checkpoint) -> list[_Found]:
+    """Generators of a checkpoint of the original repository: of its first program, which numbers all layers, so that a
+    network of one scale may be one of several; or of its last, which can only make networks of one scale."""
+    named: Iterable[str] = (_numbered("conv2d", i) for i in itertools.count())
+    doublings = [1, 2, 3]
+    for n in doublings:
+        if f"upsampler_{1 << n}/EUM_0/RM_0/conv2d/kernel" in checkpoint.tensors:
+            named, doublings = _scoped(checkpoint, n), [n]
+            break
+    layers = list(itertools.takewhile(bool, (_layer(checkpoint, name) for name in named)))
+    kernels = sum(name.endswith("/kernel") for name in checkpoint.tensors)
+    # More of them belong to options that this network does not have, such as attention.
+    return _in_order([layer for layer in layers if layer], doublings) if len(layers) == kernels else []
+
+
+def _scoped(checkpoint: Checkpoint, doublings: int) -> Iterator[str]:
+    """Layers of the original repository's last program in the order of their use."""
+
+    def module(scope: str) -> Iterator[str]:
+        block = 0
+        while f"{scope}RB_{block}/conv2d/kernel" in checkpoint.tensors:
+            yield f"{scope}RB_{block}/conv2d"
+            yield f"{scope}RB_{block}/conv2d_1"
+            block += 1
+
+    yield "conv2d"
+    yield from module("")
+    yield "conv2d_1"
+    for stage, pixel in itertools.product(range(doublings), range(4)):
+        scope = f"upsampler_{1 << doublings}/EUM_{stage}/RM_{pixel}/"
+        yield from module(scope)
+        yield f"{scope}conv2d"
+    yield "conv2d_2"
+
+
+def _in_order(layers: list[tuple[Tensor, Tensor]], doublings: Sequence[int]) -> list[_Found]:
+    """Generators of these layers, of one scale, with one of these numbers of doublings, or of all three."""
     if len(layers) < 4 or layers[0][0].shape[:3] != (3, 3, 3):
         return []
     features = layers[0][0].shape[3]
@@ -179,29 +230,27 @@ def _by_order(checkpoint: Checkpoint) -> list[_Found]:
         (3, 3, features, 3): "o",
     }
     kinds = "".join(known.get(kernel.shape, "?") for kernel, _ in layers[1:])
-    doublings = sum(operator["op"] == "DepthToSpace" for operator in checkpoint.metadata["operators"])
-    all_scales = re.fullmatch(r"5{12}(3+)o3{24}o3{36}o", kinds)
-    one_scale = re.fullmatch(r"(?:5{4})?(3+)o", kinds)
-    if all_scales:
-        scales, before = [2, 4, 8], len(all_scales[1]) - 12
-    elif one_scale and 1 <= doublings <= 3:
-        scales, before = [1 << doublings], len(one_scale[1]) - 12 * doublings
-    else:
-        return []
-    blocks, odd = divmod(before, 2)
-    if odd != 1 or not 1 <= blocks <= _USUAL["blocks"]:
-        return []
     initial = "5" in kinds
+    if all_scales := re.fullmatch(r"5{12}(3+)o3{24}o3{36}o", kinds):
+        candidates = [([2, 4, 8], len(all_scales[1]) - 12)]
+    elif one_scale := re.fullmatch(r"(?:5{4})?(3+)o", kinds):
+        candidates = [([1 << n], len(one_scale[1]) - 12 * n) for n in doublings if 1 <= n <= 3]
+    else:
+        candidates = []
     found = []
-    shared = 1 + kinds.rindex("5") + 1 if initial else 1
-    start = shared + before
-    for number, scale in enumerate(scales):
-        stop = start + 12 * (scale.bit_length() - 1) + 1
-        used = [0, *(range(1 + 4 * number, 5 + 4 * number) if initial else ()), *range(shared, shared + before)]
-        used += range(start, stop)
-        names = [ours for ours, _ in _names(scale, blocks, 1, initial)]
-        found.append(_Found(scale, {n: layers[i] for n, i in zip(names, used, strict=True)}, blocks, 1, initial))
-        start = stop
+    for scales, before in candidates:
+        blocks, odd = divmod(before, 2)
+        if odd != 1 or not 1 <= blocks <= _USUAL["blocks"]:
+            continue
+        shared = 1 + kinds.rindex("5") + 1 if initial else 1
+        start = shared + before
+        for number, scale in enumerate(scales):
+            stop = start + 12 * (scale.bit_length() - 1) + 1
+            used = [0, *(range(1 + 4 * number, 5 + 4 * number) if initial else ()), *range(shared, shared + before)]
+            used += range(start, stop)
+            names = [ours for ours, _ in _names(scale, blocks, 1, initial)]
+            found.append(_Found(scale, {n: layers[i] for n, i in zip(names, used, strict=True)}, blocks, 1, initial))
+            start = stop
     return found
 
 

@@ -49,7 +49,11 @@ class ScorePredictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, 3, 192, 192]``, R, G, B in 0..255 -> ``[N, len(scores)]``, each row a distribution."""
-        return functional.softmax(self.dense(self.dropout(self.features(x))), dim=1)
+        return self.scored(self.features(x))
+
+    def scored(self, features: Tensor) -> Tensor:
+        """What :meth:`forward` makes of :meth:`features`."""
+        return functional.softmax(self.dense(self.dropout(features)), dim=1)
 
     def features(self, x: Tensor) -> Tensor:
         """``[N, 1280]``: what the scores are computed from, means over the picture."""

@@ -1,7 +1,8 @@
 """The layers of the NAF networks: blocks, channel attention, and how decoders take in what encoders found.
 
 Names of parameters are those of the published checkpoints. Blocks are called with the features ``[N, C, H, W]`` and the
-condition ``[N, K]``; networks without a condition give None.
+condition ``[N, K]``; networks without a condition give None. They return the features, or these and what the next block
+gets as condition.
 """
 
 from __future__ import annotations
@@ -145,13 +146,55 @@ class NafBlock(nn.Module):
             self.delta = nn.Parameter(torch.zeros(1, 1, 1, 1))
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        y = gate(self.conv2(self.conv1(self.norm1(x))))
-        y = x + self.beta * self.conv3(y * self.sca(y, condition))
+        y = self._mixed(x)
+        return self._added(x, y * self.sca(y, condition), condition)
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        return gate(self.conv2(self.conv1(self.norm1(x))))
+
+    def _added(self, x: Tensor, weighted: Tensor, condition: Tensor | None) -> Tensor:
+        y = x + self.beta * self.conv3(weighted)
         z = self.norm2(y)
         if self.learned_norm:
             z = (1 + self.sca_mul(x, condition)) * z + self.sca_add(x, condition)
         out: Tensor = y + self.gamma * self.conv5(gate(self.conv4(z)))
         return out
+
+
+class GlobalReasoning(nn.Module):
+    """Channel weights and a change of the memory, from the channels' means and the memory.
+
+    Args:
+        channels: of the features.
+        memory: of the memory.
+    """
+
+    def __init__(self, channels: int, memory: int) -> None:
+        super().__init__()
+        self.pool = PictureMean()
+        self.conv1 = nn.Conv2d(channels + memory, channels + memory, 1)
+        self.conv2 = nn.Conv2d(channels + memory, channels + memory, 1)
+        self.split = [channels, memory]
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        known = torch.cat([self.pool(x), memory], dim=1)
+        weights, change = self.conv2(functional.gelu(self.conv1(known))).split(self.split, dim=1)
+        return weights, change
+
+
+class ReasoningBlock(NafBlock):
+    """The block of a later ``Cond_NAF_SSID``: what all blocks know of the picture, the memory ``[N, K, 1, 1]``, weighs
+    the channels and goes from block to block."""
+
+    def __init__(self, channels: int, memory: int) -> None:
+        super().__init__(channels, attention=lambda _: nn.Identity())
+        self.grm = GlobalReasoning(channels, memory)
+        self.delta = nn.Parameter(torch.zeros(1, memory, 1, 1))
+
+    def forward(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        y = self._mixed(x)
+        weights, change = self.grm(y, memory)
+        return self._added(x, y * weights, None), memory + self.delta * change
 
 
 class KernelAttention(nn.Module):

@@ -7,6 +7,8 @@ What made the choices, all measured on two CPU cores with bfloat16:
 * It learns the difference to a demosaiced picture. At low noise that is :func:`rawzoo.ops.demosaic` by ``gbtf``, which
   costs next to nothing; as noise rises it fades into a learned linear filter that starts as Malvar's.
 * No normalisation or pooling over the picture: each pixel depends on a finite neighbourhood, so tiles are exact.
+* What is sunk in noise comes out of such a network too dark or too bright, by up to a tenth of its value. The means of
+  the noisy samples are right, so the picture is moved to them (:func:`_level`); this is not trained.
 """
 
 from __future__ import annotations
@@ -31,6 +33,10 @@ _FEATURES = 32
 
 # More than gbtf looks around; even, so that the phase stays.
 _MARGIN = 10
+
+#: Edge, in packed pixels, of the cells over which :func:`_level` takes means, and how it weighs a cell's neighbours.
+CELL = 8
+_WEIGHTS = (1, 2, 3, 4, 3, 2, 1)
 
 
 def encode(x: Tensor) -> Tensor:
@@ -142,15 +148,17 @@ class Denoiser(nn.Module):
         """Linear camera RGB.
 
         Args:
-            x: float32 ``[N, 4, h, w]``, white-balanced planes R, Gr, Gb, B, not clipped below; h and w multiples of
-                ``2 ** (levels - 1)``.
+            x: float32 ``[N, 4, h, w]``, white-balanced planes R, Gr, Gb, B, not clipped below, white at 1 or above; h
+                and w multiples of ``2 ** (levels - 1)``, and of :data:`CELL` for tiles to agree.
             noise: float32 ``[N, 4, 2]``: a and b of each plane in the units of x, where the noise has variance
                 a x + b; zeros for none. Larger numbers denoise more.
 
         Returns:
             float32 ``[N, 3, 2h, 2w]`` in the units of x.
         """
-        return decode(self.encoded(x, noise))
+        rgb = decode(self.encoded(x, noise))
+        with _full_precision(x.device.type):
+            return rgb + _level(rgb, x, noise)
 
     def encoded(self, x: Tensor, noise: Tensor) -> Tensor:
         """:func:`encode` of what :meth:`forward` gives: the domain that training compares in."""
@@ -189,6 +197,10 @@ def _full_precision(device: str) -> AbstractContextManager[None]:
 _ADDED = [1, 2, 3, 4, 7, 8, 9, 10]
 
 
+# Planes of the mosaic that have R, G and B.
+_COLORS = [0, 1, 3]
+
+
 def _directed(root: Tensor) -> Tensor:
     """gbtf of packed planes, ``[N, 12, h, w]``; no gradient."""
     with torch.no_grad():
@@ -201,6 +213,48 @@ def _directed(root: Tensor) -> Tensor:
             rgb = ops.demosaic(tall, "RGGB", "gbtf").reshape(3, n, -1, tall.shape[1]).transpose(0, 1)
             rgb = rgb[:, :, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
         return functional.pixel_unshuffle(rgb, 2)
+
+
+def _level(rgb: Tensor, x: Tensor, noise: Tensor) -> Tensor:
+    """What the picture lacks to have the means of the noisy samples around each pixel, ``[N, 3, 2h, 2w]``.
+
+    Measured, and put back, in units of the noise: so a bright part of the surroundings, whose mean is less certain,
+    does not shift a dark one. Surroundings that the sensor may have clipped do not count; without noise it is nothing.
+    """
+    sampled = (rgb[:, color, row::2, column::2] for color, row, column in ((0, 0, 0), (1, 0, 1), (1, 1, 0), (2, 1, 1)))
+    planes = torch.stack(list(sampled), dim=1)
+    a, b = noise[:, :, :, None, None].unbind(2)
+    # A defect of the sensor counts as no more than the largest noise.
+    largest = 6.0 * _sigma(planes, a, b)
+    off, mean = _cells((x - planes).clamp(-largest, largest)), _cells(planes)
+    sigma = _sigma(mean, a, b).clamp(min=1e-9)
+    # From 3 to 5 sigma below white, gradually: a limit would choose between the darker and the brighter of equal cells.
+    counts = ((1.0 - mean) / sigma - 3.0).mul(0.5).clamp(0.0, 1.0)
+    off = off * counts / sigma
+    cells = torch.cat([off[:, :1], off[:, 1:3].mean(1, keepdim=True), off[:, 3:]], dim=1)
+    counts = torch.cat([counts[:, :1], counts[:, 1:3].mean(1, keepdim=True), counts[:, 3:]], dim=1)
+    off = _around(cells) / (_around(counts) + 0.01)
+    shift = functional.interpolate(off, scale_factor=2.0 * CELL, mode="bilinear")[:, :, : rgb.shape[2], : rgb.shape[3]]
+    return shift * _sigma(rgb, a[:, _COLORS], b[:, _COLORS])
+
+
+def _cells(x: Tensor) -> Tensor:
+    """Means over cells, the last ones filled up with what is at the edge."""
+    whole = functional.pad(x, (0, -x.shape[3] % CELL, 0, -x.shape[2] % CELL), mode="replicate")
+    return functional.avg_pool2d(whole, CELL)
+
+
+def _around(x: Tensor) -> Tensor:
+    """Sums over neighbouring cells, by weight."""
+    weights = x.new_tensor(_WEIGHTS) / sum(_WEIGHTS)
+    channels, reach = x.shape[1], len(_WEIGHTS) // 2
+    x = functional.conv2d(x, weights.expand(channels, 1, 1, -1), padding=(0, reach), groups=channels)
+    return functional.conv2d(x, weights[:, None].expand(channels, 1, -1, 1), padding=(reach, 0), groups=channels)
+
+
+def _sigma(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Standard deviation of the noise of values; a and b broadcast to ``x``."""
+    return (a * x.clamp(min=0.0) + b).sqrt()
 
 
 def _stabilised(x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

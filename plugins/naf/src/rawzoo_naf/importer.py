@@ -66,7 +66,8 @@ def _kernels(tensors: Tensors, part: str) -> list[int]:
 
 
 def _cond_naf(tensors: Tensors) -> Match | None:
-    if "model.conditioning_gen.0.weight" not in tensors:
+    # Transformer blocks of the first Restorer are not built, see README.md.
+    if "model.conditioning_gen.0.weight" not in tensors or any(".vit." in name for name in tensors):
         return None
     config, words = _unet(tensors, "model.")
     block = _first_block(tensors, "model.")
@@ -135,7 +136,8 @@ def _merge_kind(tensors: Tensors, merge: str) -> str:
 
 
 def _nafnet(tensors: Tensors) -> Match | None:
-    if not any(name.endswith(".sca.1.weight") for name in tensors):
+    reasoning = "global_channel_producer.1.weight" in tensors  # a later Cond_NAF_SSID
+    if not any(name.endswith(".grm.conv1.weight" if reasoning else ".sca.1.weight") for name in tensors):
         return None
     config, words = _unet(tensors, "")
     config = _doubling(config)
@@ -145,7 +147,10 @@ def _nafnet(tensors: Tensors) -> Match | None:
         config["merge"] = "gated" if "merges.0.sa.0" in merges else "sum"
         if config["merge"] == "sum":
             renamed = {f"{name}.": f"merges.{name.split('.')[1]}.ca.1." for name in merges}
-    deblur = config["encoder"] == _DEBLUR and not merges
+    if reasoning:
+        config["memory"] = tensors["global_channel_producer.1.weight"].shape[0]
+        words += f", global reasoning over {config['memory']} channels"
+    deblur = config["encoder"] == _DEBLUR and not merges and not reasoning
     if deblur:
         config["train_size"] = 256
     model, what = ("nafnet-deblur", "deblurring") if deblur else ("nafnet-denoise", "denoising")

@@ -1,5 +1,6 @@
 """The losses of the Restorer repository and that of rawzoo's own denoiser, for recipes of ``rawzoo train``: called with
-prediction and target, both ``[N, 3, H, W]`` in 0..1, they give one number."""
+prediction and target, both ``[N, 3, H, W]`` in 0..1, and by keyword with what else their ``inputs`` name, they give one
+number."""
 
 from __future__ import annotations
 
@@ -20,8 +21,11 @@ _COARSE = (0.1, 0.2, 0.448028, 0.352898, 0.199074)
 # Exponent 1 of the finest scale only: its contrast and structure.
 _FINE = (1.0, 0.0)
 
-#: Convolutions of VGG16 (torchvision's numbers) whose features are compared, and those whose Gram matrices are.
+#: Layers of VGG16 (torchvision's numbers) whose features are compared, and those whose Gram matrices are: convolutions.
 PERCEPTUAL, STYLE = (0, 5, 10, 19, 28), {0: 1.0, 5: 1.0, 10: 0.5, 17: 0.25}
+
+#: Layers that LPIPS compares: after the ReLU of the last convolution of each size; and their channels.
+_LPIPS = {3: 64, 8: 128, 15: 256, 22: 512, 29: 512}
 
 
 def luminance(rgb: Tensor) -> Tensor:
@@ -88,7 +92,8 @@ def gram(features: Tensor) -> Tensor:
 
 
 class Vgg16(nn.Module):
-    """Features of VGG16's convolutions, before their ReLU (Simonyan and Zisserman, ICLR 2015).
+    """Features of VGG16's layers (Simonyan and Zisserman, ICLR 2015), numbered as torchvision does: each convolution is
+    followed by its ReLU.
 
     Args:
         weights: a checkpoint with torchvision's names (``features.0.weight``, ...); rawzoo brings none.
@@ -100,6 +105,7 @@ class Vgg16(nn.Module):
     def __init__(self, weights: str | Path) -> None:
         super().__init__()
         tensors = checkpoints.read(weights).tensors
+        what = f"{weights} is not VGG16 of torchvision"
         layers: list[nn.Module] = []
         channels = 3
         for width in (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512):
@@ -108,16 +114,13 @@ class Vgg16(nn.Module):
                 continue
             convolution = nn.Conv2d(channels, width, 3, padding=1)
             for part, parameter in convolution.named_parameters():
-                name = f"features.{len(layers)}.{part}"
-                if name not in tensors or tuple(tensors[name].shape) != tuple(parameter.shape):
-                    raise WeightsError(f"{weights} is not VGG16 of torchvision: {name} is missing or of another shape.")
-                parameter.data.copy_(torch.from_numpy(tensors[name].numpy()))
+                parameter.data.copy_(_values(tensors, f"features.{len(layers)}.{part}", parameter.shape, what))
             layers += [convolution, nn.ReLU()]
             channels = width
-        self.layers = nn.ModuleList(layers[:-1]).requires_grad_(False)
+        self.layers = nn.ModuleList(layers).requires_grad_(False)
 
     def forward(self, x: Tensor, numbers: Sequence[int]) -> list[Tensor]:
-        """Features of the convolutions with these numbers, rising."""
+        """Features of the layers with these numbers, rising."""
         found = []
         for number, layer in zip(range(max(numbers) + 1), self.layers, strict=False):
             x = layer(x)
@@ -143,6 +146,47 @@ class Perceptual(nn.Module):
         return torch.stack([functional.l1_loss(*pair) for pair in pairs]).sum()
 
 
+class Lpips(nn.Module):
+    """How different two pictures look: Zhang et al., "The unreasonable effectiveness of deep features as a perceptual
+    metric" (CVPR 2018), version 0.1 on VGG16.
+
+    Features of each pixel are brought to length 1; their squared differences, weighted by channel, are averaged over
+    the picture and summed over five layers. Takes pictures in 0..1.
+
+    Args:
+        vgg: see :class:`Vgg16`.
+        weights: of the channels: ``weights/v0.1/vgg.pth`` of the Python package ``lpips``; rawzoo brings none.
+
+    Raises:
+        WeightsError: a file cannot be read, or is of another network.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, vgg: str | Path, weights: str | Path) -> None:
+        super().__init__()
+        self.vgg = Vgg16(vgg)
+        # Of pictures in -1..1; ImageNet's mean and deviation.
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None], persistent=False)
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None], persistent=False)
+        tensors = checkpoints.read(weights).tensors
+        what = f"{weights} is not LPIPS on VGG16"
+        for i, channels in enumerate(_LPIPS.values()):
+            values = _values(tensors, f"lin{i}.model.1.weight", (1, channels, 1, 1), what)
+            self.register_buffer(f"channels{i}", values.flatten(), persistent=False)
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """One number."""
+        pictures = ((2 * x - 1 - self.shift) / self.scale for x in (prediction, target))
+        terms = []
+        for i, pair in enumerate(zip(*(self.vgg(x, list(_LPIPS)) for x in pictures), strict=True)):
+            p, t = (x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + 1e-10) for x in pair)
+            weights: Tensor = getattr(self, f"channels{i}")
+            terms.append(torch.einsum("nchw,c->nhw", (p - t).square(), weights).mean())
+        return torch.stack(terms).sum()
+
+
 class ShadowAware(nn.Module):
     """L1 that weighs shadows more, MS-SSIM, and total variation of the shadows.
 
@@ -151,9 +195,13 @@ class ShadowAware(nn.Module):
 
     Args:
         alpha, beta: see above.
-        l1, ssim, tv, perceptual, sharpness: weights of the terms; MS-SSIM needs 176 pixels a side.
+        l1, ssim, tv, perceptual, sharpness: weights of the terms; MS-SSIM needs 176 pixels a side. ``perceptual`` is
+            0.025, as published, where ``vgg`` is given, and else left out.
         gamma: prediction and target are clipped and raised to 1/gamma first; None takes them as they are.
         vgg: see :class:`Vgg16`; needed for the term ``perceptual``.
+
+    Raises:
+        UsageError: ``perceptual`` without ``vgg``.
     """
 
     def __init__(
@@ -163,16 +211,18 @@ class ShadowAware(nn.Module):
         l1: float = 0.16,
         ssim: float = 0.84,
         tv: float = 0.0,
-        perceptual: float = 0.0,
+        perceptual: float | None = None,
         sharpness: float = 0.0,
         gamma: float | None = 2.2,
         vgg: str | Path | None = None,
     ) -> None:
         super().__init__()
+        if perceptual is None:
+            perceptual = 0.0 if vgg is None else 0.025
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
         self.l1, self.ssim, self.tv, self.perceptual, self.sharpness = l1, ssim, tv, perceptual, sharpness
         self.ms_ssim = MSSSIM()
-        self.features = Perceptual(_given(vgg, "perceptual")) if perceptual else None
+        self.features = Perceptual(_given(vgg, "perceptual", _VGG)) if perceptual else None
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """One number."""
@@ -228,16 +278,19 @@ class Combined(nn.Module):
 
     Args:
         terms: name -> weight, of: ``l1``, ``mse``, ``ssim``, ``ssim_coarse``, ``ssim_fine``, ``vgg`` (see
-            :class:`Perceptual`, of sRGB-encoded pictures), ``style`` (Gram matrices of the same network), ``frequency``
-            (L1 of the cosine transform), ``chroma``, ``luma``, ``luma_mse``, ``luma_struct``, ``sharpness``,
-            ``gradient``.
-        vgg: see :class:`Vgg16`; needed for ``vgg`` and ``style``.
+            :class:`Perceptual`, of sRGB-encoded pictures), ``style`` (Gram matrices of the same network), ``lpips``
+            (see :class:`Lpips`, of sRGB-encoded pictures), ``frequency`` (L1 of the cosine transform), ``chroma``,
+            ``luma``, ``luma_mse``, ``luma_struct``, ``sharpness``, ``gradient``.
+        vgg: see :class:`Vgg16`; needed for ``vgg``, ``style`` and ``lpips``.
+        lpips: ``weights`` of :class:`Lpips`; needed for ``lpips``.
 
     Raises:
-        UsageError: a term that is none of these, or one that needs ``vgg`` without it.
+        UsageError: a term that is none of these, or one that needs a file that is not given.
     """
 
-    def __init__(self, terms: Mapping[str, float], vgg: str | Path | None = None) -> None:
+    def __init__(
+        self, terms: Mapping[str, float], vgg: str | Path | None = None, lpips: str | Path | None = None
+    ) -> None:
         super().__init__()
         self._known: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
             "l1": functional.l1_loss,
@@ -247,6 +300,7 @@ class Combined(nn.Module):
             "ssim_fine": lambda p, t: self._fine(p, t),
             "vgg": self._perceptual,
             "style": self._style,
+            "lpips": lambda p, t: self._lpips(srgb_curve(p), srgb_curve(t)),
             "frequency": lambda p, t: functional.l1_loss(cosine_transform(p), cosine_transform(t)),
             "chroma": lambda p, t: functional.l1_loss(y_cb_cr(p)[:, 1:], y_cb_cr(t)[:, 1:]),
             "luma": lambda p, t: functional.l1_loss(y_cb_cr(p)[:, :1], y_cb_cr(t)[:, :1]),
@@ -260,7 +314,9 @@ class Combined(nn.Module):
         self.terms = dict(terms)
         self._ssim, self._coarse, self._fine = MSSSIM(), MSSSIM(_COARSE), MSSSIM(_FINE)
         needy = [name for name in ("vgg", "style") if terms.get(name)]
-        self.vgg = Vgg16(_given(vgg, needy[0])) if needy else None
+        self.vgg = Vgg16(_given(vgg, needy[0], _VGG)) if needy else None
+        if terms.get("lpips"):
+            self._lpips = Lpips(_given(vgg, "lpips", _VGG), _given(lpips, "lpips", _LINEAR))
 
     @property
     def known(self) -> set[str]:
@@ -296,9 +352,7 @@ class MultiScale(nn.Module):
 
     def __init__(self, criterion: nn.Module | str | Mapping[str, Any], weights: Sequence[float]) -> None:
         super().__init__()
-        self.criterion: nn.Module = (
-            criterion if isinstance(criterion, nn.Module) else make("loss", criterion, "loss.criterion")
-        )
+        self.criterion = _criterion(criterion)
         self.weights = tuple(weights)
 
     def forward(self, predictions: Sequence[Tensor], target: Tensor) -> Tensor:
@@ -316,7 +370,83 @@ class MultiScale(nn.Module):
         return torch.stack(losses).sum()
 
 
-def _given(vgg: str | Path | None, term: str) -> str | Path:
-    if vgg is None:
-        raise UsageError(f"the loss term {term} needs VGG16's weights: give vgg, the path of torchvision's file.")
-    return vgg
+class Conservative(nn.Module):
+    """:func:`conservative_l1` of a recipe.
+
+    Args:
+        given: the entry of the batch that is the network's input as a picture.
+        inside: what differences between input and target count.
+    """
+
+    def __init__(self, given: str = "rgb", inside: float = 0.1) -> None:
+        super().__init__()
+        self.inputs, self.inside = (given,), inside
+
+    def forward(self, prediction: Tensor, target: Tensor, **inputs: Tensor) -> Tensor:
+        """One number."""
+        (given,) = inputs.values()
+        return conservative_l1(prediction, target, given, self.inside)
+
+
+class ColorMatrix(nn.Module):
+    """A loss in other colours than the network's: of sRGB, say, of a network that gives Rec. 2020 (CCMLoss).
+
+    Args:
+        criterion: a module, or as a recipe has it: ``l1``, ``rawzoo_naf.losses:ShadowWeightedL1``.
+        matrix: the entry of the batch that takes each picture to the other colours, ``[N, 3, 3]``; None for none.
+        gamma: after the matrix, both are clipped and raised to 1/gamma; None takes them as they are.
+        lpips: weight of :class:`Lpips`, which the criterion is added to.
+        vgg, lpips_weights: its files.
+
+    Raises:
+        UsageError: ``lpips`` without its files.
+    """
+
+    def __init__(
+        self,
+        criterion: nn.Module | str | Mapping[str, Any] = "l1",
+        matrix: str | None = "to_srgb",
+        gamma: float | None = None,
+        lpips: float = 0.0,
+        vgg: str | Path | None = None,
+        lpips_weights: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.criterion = _criterion(criterion)
+        self.inputs = () if matrix is None else (matrix,)
+        self.gamma, self.lpips = gamma, lpips
+        if lpips:
+            self.look = Lpips(_given(vgg, "lpips", _VGG), _given(lpips_weights, "lpips", _LINEAR))
+
+    def forward(self, prediction: Tensor, target: Tensor, **inputs: Tensor) -> Tensor:
+        """One number."""
+        pair = [prediction, target]
+        for matrix in inputs.values():
+            pair = [torch.einsum("nij,njhw->nihw", matrix, x) for x in pair]
+        if self.gamma is not None:
+            pair = [x.clamp(1e-6, 1) ** (1 / self.gamma) for x in pair]
+        loss: Tensor = self.criterion(*pair)
+        return loss + self.lpips * self.look(*pair) if self.lpips else loss
+
+
+_VGG = "vgg, the path of torchvision's VGG16"
+_LINEAR = "the path of weights/v0.1/vgg.pth of the Python package lpips"
+
+
+def _given(path: str | Path | None, term: str, what: str) -> str | Path:
+    if path is None:
+        raise UsageError(f"the loss term {term} needs a file of weights: give {what}.")
+    return path
+
+
+def _criterion(criterion: nn.Module | str | Mapping[str, Any]) -> nn.Module:
+    if isinstance(criterion, nn.Module):
+        return criterion
+    made: nn.Module = make("loss", criterion, "loss.criterion")
+    return made
+
+
+def _values(tensors: Mapping[str, checkpoints.Tensor], name: str, shape: Sequence[int], what: str) -> Tensor:
+    if name not in tensors or tuple(tensors[name].shape) != tuple(shape):
+        raise WeightsError(f"{what}: {name} is missing or of another shape.")
+    return torch.from_numpy(tensors[name].numpy())

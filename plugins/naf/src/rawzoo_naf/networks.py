@@ -19,6 +19,7 @@ from rawzoo_naf.blocks import (
     NextBlock,
     PlainAttention,
     PlainMerge,
+    ReasoningBlock,
     Tree,
 )
 from rawzoo_naf.debayer import Debayer5x5, FromPacked
@@ -39,6 +40,7 @@ class NafNet(UNet):
         train_size: None for attention to the whole picture. Else TLC: attention to windows 1.5 times the size that
             pictures had in training, this many pixels.
         merge: ``add``, or ``gated`` or ``sum`` of ``Cond_NAF_SSID``.
+        memory: channels of what the blocks of a later ``Cond_NAF_SSID`` hand on, which have no attention to windows.
     """
 
     def __init__(
@@ -49,7 +51,10 @@ class NafNet(UNet):
         decoder: Sequence[int],
         train_size: int | None = None,
         merge: str = "add",
+        memory: int | None = None,
     ) -> None:
+        if memory is not None and train_size is not None:
+            raise ValueError("blocks with a memory have no attention to windows")
         chans = doubling(width, len(encoder) + 1)
         level_of = {c: level for level, c in enumerate(chans)}
 
@@ -63,8 +68,9 @@ class NafNet(UNet):
             encoder,
             middle,
             decoder,
-            block=partial(NafBlock, attention=attention),
+            block=partial(NafBlock, attention=attention) if memory is None else partial(ReasoningBlock, memory=memory),
             merge=None if merge == "add" else partial(PlainMerge, gated=merge == "gated"),
+            memory=memory,
             residual=True,
         )
         self.window = None if train_size is None else int(1.5 * train_size)

@@ -38,7 +38,7 @@ def _denoiser(name: str, summary: str, config: dict[str, Any], halo: int, **more
         output="camera-rgb",
         cfa="RGGB",
         scale=Fraction(2),
-        period=2 ** (len(config["widths"]) - 1),
+        period=8,
         halo=halo,
         dtypes=("bfloat16", "float32"),
         conditioning=("noise",),
@@ -52,14 +52,14 @@ DENOISERS = (
         "naf-tiny",
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, the fastest.",
         {"widths": [16, 32, 64], "encoder": [1, 1], "middle": 2, "decoder": [1, 1]},
-        halo=38,
+        halo=73,
         weights=_trained("naf-tiny", _quality(41.66, 39.60, 36.82, 33.49, 29.70)),
     ),
     _denoiser(
         "naf-small",
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, made for CPUs.",
         {"widths": [32, 64, 128], "encoder": [1, 2], "middle": 3, "decoder": [2, 2]},
-        halo=56,
+        halo=91,
         weights=_trained("naf-small", _quality(42.26, 40.06, 37.21, 33.80, 29.93)),
         auto_below_snr=_NOISY,
     ),
@@ -67,7 +67,7 @@ DENOISERS = (
         "naf-base",
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, made for GPUs.",
         {"widths": [64, 128, 256], "encoder": [2, 2], "middle": 6, "decoder": [2, 3]},
-        halo=86,
+        halo=121,
         published="No weights: training it takes a GPU; rawzoo train rawzoo_naf:naf-small model.name=naf-base makes "
         "some.",
     ),
@@ -79,6 +79,11 @@ _WHOLE = (
     "tiles agree."
 )
 
+_FADED = (
+    "Attention averages over all that it sees, so tiles differ: they are of 256 pixels, as deployed, and cross-faded; "
+    "a tile as large as the picture runs it whole."
+)
+
 PUBLISHED = (
     rawzoo.ModelCard(
         name="treenet",
@@ -87,7 +92,7 @@ PUBLISHED = (
         adapter="rawzoo_naf.restorer:treenet",
         config={"width": 32, "encoder": [1, 1, 1, 1], "middle": 1, "decoder": [1, 1, 1, 1]},
         summary="Raw Refinery's denoisers and sharpeners (TreeNet), for demosaiced linear Rec. 2020, conditioned on "
-        "ISO; in cross-faded tiles of 256 pixels, as deployed.",
+        f"ISO. {_FADED}",
         input="network",
         output="network",
         cfa="bayer",
@@ -119,7 +124,7 @@ PUBLISHED = (
         },
         scale=Fraction(2),
         summary="The Restorer repository's denoiser (Cond_NAF), for packed linear Rec. 2020 mosaics, conditioned on "
-        "ISO; in cross-faded tiles of 256 pixels.",
+        f"ISO. {_FADED}",
         input="network",
         output="network",
         cfa="bayer",
@@ -130,7 +135,8 @@ PUBLISHED = (
         paper="https://github.com/rymuelle/Restorer",
         published="No weights are published; rawzoo import FILE takes what the repository's notebooks save (state "
         "dicts, traced scripts), of Cond_NAF with all its switches that run, Cond_NAF_original, _ps, _demosaic, "
-        "_demosaiced_input_test, _SSID, Cond_CHASPA, the first Restorer without transformer blocks, and Forest.",
+        "_demosaiced_input_test, Cond_CHASPA, the first Restorer without transformer blocks, and Forest. "
+        "Cond_NAF_SSID, with its learned merges and global reasoning, becomes nafnet-denoise.",
         verified="Outputs of the published code for the configuration of record, every switch and four wrappers, "
         "with generated weights, within 1e-4 of the largest value. Cond_NAF_original, _ps, _demosaic, "
         "_demosaiced_input_test, _SSID, Cond_CHASPA, the first Restorer and Forest were built from the published "

@@ -77,7 +77,7 @@ def _restore(
     packed = functional.pixel_unshuffle(mosaic[None], 2)
     packed = torch.einsum("ij,jhw->ihw", torch.from_numpy(packed_matrix(to_rec2020)).float(), packed)
     rgb = ops.demosaic(functional.pixel_shuffle(packed, 2)[0], "RGGB", "malvar").clamp(0, 1)
-    condition = [(raw.metadata.iso or ISO_DEFAULT) / ISO_SCALE]
+    condition = [_iso(raw) / ISO_SCALE]
 
     def restored(top: int, left: int, bottom: int, edge: int) -> Tensor:
         part = packed[:, top // 2 : bottom // 2, left // 2 : edge // 2]
@@ -87,6 +87,17 @@ def _restore(
     out = blended(restored, rgb.shape[1], rgb.shape[2], max(tile, 2), progress=progress)
     out = out[:, down : down + raw.height, right : right + raw.width]
     return torch.einsum("ij,jhw->ihw", torch.from_numpy(np.linalg.inv(to_rec2020)).float(), out)
+
+
+def _iso(raw: RawImage) -> float:
+    if raw.metadata.iso:
+        return raw.metadata.iso
+    warnings.warn(
+        f"{raw.source or 'this raw image'}: its ISO is unknown, so the network is told {ISO_DEFAULT:g}.",
+        RawWarning,
+        stacklevel=5,
+    )
+    return ISO_DEFAULT
 
 
 def _as_rggb(mosaic: Tensor, cfa: str) -> tuple[int, int, Tensor]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rawzoo.inference.statistics import PictureMean
 from rawzoo_naf.blocks import MakeBlock
 
 
@@ -25,6 +26,8 @@ class UNet(nn.Module):
         packed: the input is a packed mosaic, and all levels are twice its size.
         condition: (given, made): numbers in the condition, and what a small network makes of them for the blocks; None
             where blocks get the condition as it is, or there is none.
+        memory: channels of what blocks hand on in place of a condition; it begins with the means of the features before
+            the first block. None where they hand on nothing.
         residual: the output is added to the input.
         base_merge: the features before the first block are merged once more before the last convolution.
         scaled: the output has one learned factor.
@@ -43,6 +46,7 @@ class UNet(nn.Module):
         out_channels: int = 3,
         packed: bool = False,
         condition: tuple[int, int] | None = None,
+        memory: int | None = None,
         residual: bool = False,
         base_merge: bool = False,
         scaled: bool = False,
@@ -59,6 +63,10 @@ class UNet(nn.Module):
             self.conditioning_gen = nn.Sequential(nn.Linear(given, 64), nn.ReLU(), nn.Identity(), nn.Linear(64, made))
         else:
             self.conditioning_gen = None  # type: ignore[assignment]
+        if memory is not None:
+            self.global_channel_producer = nn.Sequential(PictureMean(), nn.Conv2d(chans[0], memory, 1))
+        else:
+            self.global_channel_producer = None  # type: ignore[assignment]
         intro = nn.Conv2d(in_channels, 4 * chans[0] if packed else chans[0], 3, padding=1)
         self.intro = nn.Sequential(intro, nn.PixelShuffle(2)) if packed else intro
         self.ending = nn.Conv2d(chans[0], out_channels, 3, padding=1)
@@ -82,15 +90,17 @@ class UNet(nn.Module):
             cond = self.conditioning_gen(cond.to(x.dtype))
         x = functional.pad(x, (0, -x.shape[3] % self.period, 0, -x.shape[2] % self.period))
         base: Tensor = self.intro(x)
+        if self.global_channel_producer is not None:
+            cond = self.global_channel_producer(base)
         y = base
         skips = []
         for blocks, down in zip(self.encoders, self.downs, strict=True):
-            y = _run(blocks, y, cond)
+            y, cond = _run(blocks, y, cond)
             skips.append(y)
             y = down(y)
-        y = _run(self.middle_blks, y, cond)
+        y, cond = _run(self.middle_blks, y, cond)
         for up, merge, blocks in zip(self.ups, self.merges, self.decoders, strict=True):
-            y = _run(blocks, merge(up(y), skips.pop(), cond), cond)
+            y, cond = _run(blocks, merge(up(y), skips.pop(), cond), cond)
         if self.base_merge is not None:
             y = self.base_merge(y, base, cond)
         y = self.ending(y)
@@ -111,8 +121,9 @@ def _stage(block: MakeBlock, channels: int, count: int) -> nn.ModuleList:
     return nn.ModuleList(block(channels) for _ in range(count))
 
 
-def _run(blocks: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
+def _run(blocks: nn.Module, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
     assert isinstance(blocks, nn.ModuleList)
     for block in blocks:
-        x = block(x, condition)
-    return x
+        found = block(x, condition)
+        x, condition = found if isinstance(found, tuple) else (found, condition)
+    return x, condition
