@@ -43,14 +43,16 @@ struct TileWorker {
   const Encode encode;
   const TakeRow& take;
   const Output* const planes;
-  const bool streamed;
   int64_t x = 0, y = 0, width = 0;  // of the tile, in pixels
+  float* buffer = nullptr;          // a row of each colour, where there are no planes
 
   static void load_row(void* context, int64_t row, float* x_sites, float* g_sites) {
     static_cast<TileWorker*>(context)->load(row, x_sites, g_sites);
   }
-  static void take_row(void* context, int64_t row, const BayerRow& result) {
-    static_cast<TileWorker*>(context)->give(row, result);
+  static void place_row(void* context, int64_t row, float** out) { static_cast<TileWorker*>(context)->place(row, out); }
+  static void take_row(void* context, int64_t row) {
+    const auto* worker = static_cast<TileWorker*>(context);
+    if (!worker->planes) worker->give(row);
   }
 
   // Column parity of the red and blue sites of row y of the image.
@@ -80,19 +82,18 @@ struct TileWorker {
     for (int64_t column = last; column < end; ++column) at(column) = at(mirror(column, mosaic.width));
   }
 
-  void give(int64_t row, const BayerRow& result) const {
-    alignas(64) float buffer[3][2 * kTilePairs];
+  float* row_of_color(int color) const { return buffer + color * 2 * kTilePairs; }
+
+  void place(int64_t row, float** out) const {
     const int own = pattern.color[2 * ((y + row) & 1) + x_parity(y + row)];
-    const auto merge = [&](const float* x_sites, const float* g_sites, int color) {
-      if (x_parity(y + row)) std::swap(x_sites, g_sites);
-      float* out = planes ? static_cast<float*>(row_of(*planes, color, y + row)) + x : buffer[color];
-      rows().interleave(x_sites, g_sites, width, encode, streamed, out);
-    };
-    merge(result.x, result.g_own, own);
-    merge(result.x_green, result.g, 1);
-    merge(result.x_opposite, result.g_opposite, 2 - own);
-    const float* rgb[3] = {buffer[0], buffer[1], buffer[2]};
-    if (!planes) take(y + row, x, width, rgb);
+    const int colors[3] = {own, 1, 2 - own};
+    for (int i = 0; i < 3; ++i)
+      out[i] = planes ? static_cast<float*>(row_of(*planes, colors[i], y + row)) + x : row_of_color(colors[i]);
+  }
+
+  void give(int64_t row) const {
+    const float* rgb[3] = {row_of_color(0), row_of_color(1), row_of_color(2)};
+    take(y + row, x, width, rgb);
   }
 };
 
@@ -111,19 +112,24 @@ void demosaic_tiles(const Execution& run, const Input& mosaic, const Pattern& pa
   const int64_t down = divide_up(mosaic.height, height);
   const DemosaicTile function = tile_function(method);
   parallel(across * down, 1, run.threads, [&](Strips& strips) {
-    const Floats scratch = floats(kTileScratch);
-    TileWorker worker{mosaic, pattern, levels, clip, encode, take, planes, planes && bytes_of(*planes) >= kStreamed};
+    const Floats scratch = floats(kTileScratch), buffer = floats(3 * 2 * kTilePairs);
+    TileWorker worker{mosaic, pattern, levels, clip, encode, take, planes};
+    worker.buffer = buffer.get();
     for (int64_t i, end; strips.next(i, end);) {
       worker.x = i % across * width;
       worker.y = i / across * height;
       worker.width = std::min(width, mosaic.width - worker.x);
       BayerTile tile{};
       tile.rows = std::min(height, mosaic.height - worker.y);
+      tile.width = worker.width;
       tile.pairs = (worker.width + 1) / 2;
       tile.x_parity = worker.x_parity(worker.y);
       tile.context = &worker;
       tile.load = TileWorker::load_row;
+      tile.place = TileWorker::place_row;
       tile.take = TileWorker::take_row;
+      tile.encoded = encode == Encode::sqrt;
+      tile.streamed = planes && bytes_of(*planes) >= kStreamed;
       function(tile, scratch.get());
     }
     rows().settle();

@@ -16,7 +16,10 @@ RAWZOO_INLINE float decode_sqrt(float v) { return v * (fabsf(v) + 2 * kPedestalR
 
 RAWZOO_INLINE float square(float v) { return v * v; }
 // b where w is 0, a where w is 1; exact where both are equal.
-RAWZOO_INLINE float blend(float w, float a, float b) { return b + w * (a - b); }
+template <class V>
+RAWZOO_INLINE V blend(V w, V a, V b) {
+  return b + w * (a - b);
+}
 
 // Along a line: the mean of two samples of the wanted colour, plus the second difference of the colour `c` at the site.
 RAWZOO_INLINE float hamilton_adams(float near, float c, float far) { return 0.5f * near + 0.25f * (2.0f * c - far); }
@@ -48,7 +51,8 @@ RAWZOO_INLINE float gbtf_opposite(float green, float opposite4, float green4, fl
   return 0.25f * opposite4 + ((green - 0.25f * green4) - 0.03125f * (2.0f * difference4 - difference8));
 }
 // A colour at a green site along a line, from sums over both sides.
-RAWZOO_INLINE float along(float green, float colors, float greens) {
+template <class V>
+RAWZOO_INLINE V along(V green, V colors, V greens) {
   return 0.5f * colors + 0.5f * (2.0f * green - greens);
 }
 

@@ -15,18 +15,17 @@ constexpr int kHaloPairs = 16;  // readable pairs beyond both ends of a row
 constexpr int kTilePitch = kTilePairs + 4 * kHaloPairs;
 
 struct BayerTile {
-  int64_t rows, pairs;  // size of the tile; pairs <= kTilePairs
-  int x_parity;         // column parity of the red and blue sites in row 0; the other in odd rows
+  int64_t rows, width, pairs;  // size of the tile in pixels; pairs = ceil(width / 2) <= kTilePairs
+  int x_parity;                // column parity of the red and blue sites in row 0; the other in odd rows
   void* context;
   // Fills pairs [-kHaloPairs, pairs + kHaloPairs) of row y, which may lie outside too.
   void (*load)(void* context, int64_t y, float* x, float* g);
-  // Takes row y: at x and at g sites the colour of the row's x sites, green, and the opposite colour.
-  void (*take)(void* context, int64_t y, const struct BayerRow&);
-};
-
-struct BayerRow {
-  const float *x, *x_green, *x_opposite;
-  const float *g_own, *g, *g_opposite;
+  // Where row y of the result goes: the colour of the row's x sites, green, the opposite colour.
+  void (*place)(void* context, int64_t y, float** out);
+  // When it is there.
+  void (*take)(void* context, int64_t y);
+  bool encoded;   // the result is to be decoded
+  bool streamed;  // it goes past the caches
 };
 
 // Floats of memory that any of the functions below needs, 64-byte aligned.

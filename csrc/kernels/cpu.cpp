@@ -184,6 +184,7 @@ void markesteijn(const Execution& run, const Input& mosaic, const Pattern& patte
       job.y_end = std::min(job.y_begin + rows_in_band, mosaic.height);
       rows().markesteijn(job, scratch.get());
     }
+    rows().settle();
   });
 }
 

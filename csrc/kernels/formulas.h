@@ -16,19 +16,22 @@
 
 namespace rawzoo {
 
-// Malvar, He and Cutler 2004, 5x5 kernels. A red or blue site: `own` is its sample, `own_cross` the sum of the four
-// samples of its colour at distance 2, `green` the sum of the four greens beside it, `diagonal` that of the other
-// colour.
-RAWZOO_INLINE float malvar_green(float own, float own_cross, float green) {
-  return ((4.0f * own - own_cross) + 2.0f * green) * 0.125f;
+// For single floats, and for vectors of them: Malvar, He and Cutler 2004, 5x5 kernels. A red or blue site: `own` is its
+// sample, `own_cross` the sum of the four samples of its colour at distance 2, `green` the sum of the four greens
+// beside it, `diagonal` that of the other colour.
+template <class V>
+RAWZOO_INLINE V malvar_green(V own, V own_cross, V green) {
+  return 0.125f * ((4.0f * own - own_cross) + 2.0f * green);
 }
-RAWZOO_INLINE float malvar_opposite(float own, float own_cross, float diagonal) {
-  return (1.5f * (4.0f * own - own_cross) + 2.0f * diagonal) * 0.125f;
+template <class V>
+RAWZOO_INLINE V malvar_opposite(V own, V own_cross, V diagonal) {
+  return 0.125f * (1.5f * (4.0f * own - own_cross) + 2.0f * diagonal);
 }
 // A green site: the colour whose two samples (sum `near`) lie on one axis. `diagonal`: the four greens at the corners;
 // `along` and `across`: the two greens at distance 2 on that axis and on the other.
-RAWZOO_INLINE float malvar_at_green(float own, float near, float diagonal, float along, float across) {
-  return (4.0f * near + ((4.0f * own - diagonal) + ((own - along) + 0.5f * across))) * 0.125f;
+template <class V>
+RAWZOO_INLINE V malvar_at_green(V own, V near, V diagonal, V along, V across) {
+  return 0.125f * (4.0f * near + ((4.0f * own - diagonal) + ((own - along) + 0.5f * across)));
 }
 
 // Mirror an index at the edges of 0..n-1 without repeating the edge sample; keeps parity. n >= 2.

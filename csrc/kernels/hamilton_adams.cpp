@@ -51,7 +51,7 @@ struct HamiltonAdams {
       g_own[k] = along(g[k], x[west] + x[east], green_x[west] + green_x[east]);
       g_opposite[k] = along(g[k], x_n[k] + x_s[k], green_n[k] + green_s[k]);
     }
-    tile.take(tile.context, y, {x, green_x, opposite, g_own, g, g_opposite});
+    write_row(tile, y, Samples{x, green_x, opposite}, Samples{g_own, g, g_opposite});
   }
 
   void run() {

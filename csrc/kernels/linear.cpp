@@ -9,51 +9,32 @@ struct Linear {
   const BayerTile& tile;
   Arena arena;
   Mosaic m;
-  float *x_green, *x_opposite, *g_own, *g_opposite;
 
-  Linear(const BayerTile& tile, float* scratch)
-      : tile(tile),
-        arena{scratch},
-        m(tile, arena, 8),
-        x_green(arena.row()),
-        x_opposite(arena.row()),
-        g_own(arena.row()),
-        g_opposite(arena.row()) {}
+  Linear(const BayerTile& tile, float* scratch) : tile(tile), arena{scratch}, m(tile, arena, 8) {}
 
   void finish(int64_t y) {
     const Parity p = m.parity(y);
     const float *x = m.x[y], *g = m.g[y], *x_n = m.x[y - 1], *x_s = m.x[y + 1], *g_n = m.g[y - 1], *g_s = m.g[y + 1];
     const float *x_n2 = m.x[y - 2], *x_s2 = m.x[y + 2], *g_n2 = m.g[y - 2], *g_s2 = m.g[y + 2];
-    const int64_t end = row_end(tile);
-    RAWZOO_INDEPENDENT
-    for (int64_t k = 0; k < end; ++k) {
+    const auto at = [](const float* row, int64_t k) { return Lanes::load(row + k); };
+    const auto at_x = [=](int64_t k) -> Colors {
       const int64_t left = k + p.left, right = k + p.right;
-      const float green = (g_n[k] + g_s[k]) + (g[left] + g[right]);
-      const float diagonal = (x_n[left] + x_n[right]) + (x_s[left] + x_s[right]);
-      if (malvar) {
-        const float cross = (x_n2[k] + x_s2[k]) + (x[k - 1] + x[k + 1]);
-        x_green[k] = malvar_green(x[k], cross, green);
-        x_opposite[k] = malvar_opposite(x[k], cross, diagonal);
-      } else {
-        x_green[k] = 0.25f * green;
-        x_opposite[k] = 0.25f * diagonal;
-      }
-    }
-    RAWZOO_INDEPENDENT
-    for (int64_t k = 0; k < end; ++k) {
+      const Lanes own = at(x, k), green = (at(g_n, k) + at(g_s, k)) + (at(g, left) + at(g, right));
+      const Lanes diagonal = (at(x_n, left) + at(x_n, right)) + (at(x_s, left) + at(x_s, right));
+      if (!malvar) return {own, 0.25f * green, 0.25f * diagonal};
+      const Lanes cross = (at(x_n2, k) + at(x_s2, k)) + (at(x, k - 1) + at(x, k + 1));
+      return {own, malvar_green(own, cross, green), malvar_opposite(own, cross, diagonal)};
+    };
+    const auto at_g = [=](int64_t k) -> Colors {
       const int64_t west = k + p.g_left, east = k + p.g_right;
-      const float row = x[west] + x[east], column = x_n[k] + x_s[k];
-      if (malvar) {
-        const float diagonal = (g_n[west] + g_n[east]) + (g_s[west] + g_s[east]);
-        const float row_green = g[k - 1] + g[k + 1], column_green = g_n2[k] + g_s2[k];
-        g_own[k] = malvar_at_green(g[k], row, diagonal, row_green, column_green);
-        g_opposite[k] = malvar_at_green(g[k], column, diagonal, column_green, row_green);
-      } else {
-        g_own[k] = 0.5f * row;
-        g_opposite[k] = 0.5f * column;
-      }
-    }
-    tile.take(tile.context, y, {x, x_green, x_opposite, g_own, g, g_opposite});
+      const Lanes own = at(g, k), row = at(x, west) + at(x, east), column = at(x_n, k) + at(x_s, k);
+      if (!malvar) return {0.5f * row, own, 0.5f * column};
+      const Lanes diagonal = (at(g_n, west) + at(g_n, east)) + (at(g_s, west) + at(g_s, east));
+      const Lanes row_green = at(g, k - 1) + at(g, k + 1), column_green = at(g_n2, k) + at(g_s2, k);
+      return {malvar_at_green(own, row, diagonal, row_green, column_green), own,
+              malvar_at_green(own, column, diagonal, column_green, row_green)};
+    };
+    write_row(tile, y, at_x, at_g);
   }
 
   void run() {

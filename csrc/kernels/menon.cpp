@@ -129,7 +129,7 @@ struct Menon {
       const float beside_v = (other_n[k] - own_n[k]) + (other_s[k] - own_s[k]);
       result[k] = menon_opposite(x[k], before[k], chosen[k] != 0.0f ? beside_h : beside_v);
     }
-    tile.take(tile.context, y, {x, refined[y], result, own_0, m.g[y], other_0});
+    write_row(tile, y, Samples{x, refined[y], result}, Samples{own_0, m.g[y], other_0});
   }
 
   void run() {

@@ -184,7 +184,7 @@ struct Rcd {
   void finish(int64_t y) {
     make_color(y, m.x[y], opposite[y - 1], opposite[y + 1], opposite[y - 3], opposite[y + 3], g_own);
     make_color(y, opposite[y], m.x[y - 1], m.x[y + 1], m.x[y - 3], m.x[y + 3], g_opposite);
-    tile.take(tile.context, y, {m.x[y], green[y], opposite[y], g_own, m.g[y], g_opposite});
+    write_row(tile, y, Samples{m.x[y], green[y], opposite[y]}, Samples{g_own, m.g[y], g_opposite});
   }
 
   void run() {

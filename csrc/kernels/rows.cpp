@@ -160,8 +160,9 @@ RAWZOO_INLINE Lanes anscombe_square(Lanes x, Lanes offset, Lanes inverse, Lanes 
 }
 
 // In one loop, so that all is computed while memory is waited for. Returns how many pairs are done: all or none.
-template <bool transformed, bool streamed, class T, class Out, class Root>
-int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, Out* odd, Root& root) {
+// stepped: half of the roots are taken by steps.
+template <bool transformed, bool stepped, bool streamed, class T, class Out>
+int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, Out* odd) {
   if (pairs < Lanes::n) return 0;
   const Lanes black0 = Lanes::of(p.black[0]), black1 = Lanes::of(p.black[1]);
   const Lanes scale0 = Lanes::of(p.scale[0]), scale1 = Lanes::of(p.scale[1]);
@@ -173,7 +174,8 @@ int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, O
     v1 = (v1 - black1) * scale1;
     if (!transformed) return;
     v0 = (v0 + shift0).at_least(zero).root();
-    v1 = root((v1 + shift1).at_least(zero));
+    v1 = (v1 + shift1).at_least(zero);
+    v1 = stepped ? v1.root_by_steps() : v1.root();
   };
   // Of the pairs from k on, those from `first` to `last`. No vector reaches into a line that goes past the caches.
   const auto some = [&](int64_t k, int64_t first, int64_t last) {
@@ -191,6 +193,9 @@ int64_t pack_lanes(const T* in, int64_t pairs, const PairLevels& p, Out* even, O
   const auto in_line = [](const Out* out) { return reinterpret_cast<uintptr_t>(out) % 64; };
   int64_t k = 0;
   if (streamed && pairs >= 2 * kLine && in_line(even) == in_line(odd)) {
+    // The last lines are shared with what follows and so go through the caches; that they come must not be waited for.
+    _mm_prefetch(reinterpret_cast<const char*>(even + pairs - 1), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(odd + pairs - 1), _MM_HINT_T0);
     const auto head = static_cast<int64_t>((64 - in_line(even)) % 64 / sizeof(Out));
     for (; k < head; k += Lanes::n) some(k, k, head - k < Lanes::n ? head : k + Lanes::n);
     for (k = head; k + kLine <= pairs; k += kLine)
@@ -217,12 +222,11 @@ void pack_row(const void* samples, int64_t width, const PairLevels& p, void* eve
   const int64_t pairs = width / 2;
   int64_t done = 0;
 #if defined(RAWZOO_LANES)
-  Roots roots;
-  done = pack_lanes<transformed, streamed>(in, pairs, p, even, odd, roots);
-  if (!roots.exact()) {
-    Divider divider;
-    done = pack_lanes<transformed, streamed>(in, pairs, p, even, odd, divider);
-  }
+  const float furthest = 65536.0f + fabsf(p.black[1]);  // from black, that words can be
+  const bool stepped = sizeof(T) == 2 && furthest * fabsf(p.scale[1]) + fabsf(p.shift[1]) < kLargestStepped;
+  const auto lanes =
+      stepped ? pack_lanes<transformed, true, streamed, T, Out> : pack_lanes<transformed, false, streamed, T, Out>;
+  done = lanes(in, pairs, p, even, odd);
 #endif
   const float black0 = p.black[0], black1 = p.black[1], scale0 = p.scale[0], scale1 = p.scale[1];
   const float shift0 = p.shift[0], shift1 = p.shift[1];
@@ -259,53 +263,6 @@ void pack(const void* in, DType type, int64_t width, const PairLevels& levels, b
 RAWZOO_INLINE int64_t floats_before_line(const float* p, int64_t n) {
   const auto count = static_cast<int64_t>((64 - reinterpret_cast<uintptr_t>(p) % 64) % 64 / 4);
   return count < n ? count : n;
-}
-
-template <bool encoded, bool streamed>
-void interleave_row(const float* even, const float* odd, int64_t n, float* out) {
-  const auto decoded = [](float v) { return encoded ? decode_sqrt(v) : v; };
-#if defined(RAWZOO_LANES)
-  // A pointer of its own: GCC 12 with sanitizers miscompiles an index into a conditional expression.
-  const auto single = [=](int64_t i) {
-    const float* const row = i % 2 ? odd : even;
-    out[i] = decoded(row[i / 2]);
-  };
-  const int64_t begin = streamed ? floats_before_line(out, n) : 0, end = begin + (n - begin) / kTwice * kTwice;
-  for (int64_t i = 0; i < begin; ++i) single(i);
-  const float* const first = begin % 2 ? odd + begin / 2 : even + begin / 2;
-  const float* const second = begin % 2 ? even + begin / 2 + 1 : odd + begin / 2;
-  for (int64_t i = begin; i < end; i += kTwice) {
-    Lanes a = Lanes::load(first + (i - begin) / 2), b = Lanes::load(second + (i - begin) / 2);
-    if (encoded) {
-      a = a * (a.magnitude() + Lanes::of(2 * kPedestalRoot));
-      b = b * (b.magnitude() + Lanes::of(2 * kPedestalRoot));
-    }
-    Lanes::interleave(a, b, &a, &b);
-    if (streamed) {
-      a.stream(out + i);
-      b.stream(out + i + Lanes::n);
-    } else {
-      a.store(out + i);
-      b.store(out + i + Lanes::n);
-    }
-  }
-  for (int64_t i = end; i < n; ++i) single(i);
-#else
-  const int64_t pairs = n / 2;
-  RAWZOO_INDEPENDENT
-  for (int64_t k = 0; k < pairs; ++k) {
-    out[2 * k] = decoded(even[k]);
-    out[2 * k + 1] = decoded(odd[k]);
-  }
-  if (n % 2) out[n - 1] = decoded(even[pairs]);
-#endif
-}
-
-void interleave(const float* even, const float* odd, int64_t n, Encode encode, bool streamed, float* out) {
-  const auto row = encode == Encode::sqrt ? streamed ? interleave_row<true, true> : interleave_row<true, false>
-                   : streamed             ? interleave_row<false, true>
-                                          : interleave_row<false, false>;
-  row(even, odd, n, out);
 }
 
 void interleave3(const float* const* in, int64_t n, float* out) {
@@ -427,13 +384,12 @@ RAWZOO_INLINE float dot(const float* matrix, float r, float g, float b) {
   return (matrix[0] * r + matrix[1] * g) + matrix[2] * b;
 }
 
-// Where in its segment a clamped value is, in 1/65536 of it, and above that the number of the segment.
-RAWZOO_INLINE uint32_t place_in_curve(float v) {
-  return (bits_of(v + kByteOrigin) - kByteOriginBits) >> (kSegmentBits - 16);
-}
+// From a clamped value with kByteOrigin added: where in its segment it is, in 1/65536 of it, and above that the number
+// of the segment.
+RAWZOO_INLINE uint32_t place_in_curve(float v) { return (bits_of(v) - kByteOriginBits) >> (kSegmentBits - 16); }
 
 // n a multiple of 32.
-void bytes_of_places(const uint32_t* place, int n, const ByteCurve& curve, uint8_t* out) {
+void bytes_of(const float* v, int n, const ByteCurve& curve, uint8_t* out) {
 #if defined(__AVX512BW__)
   __m512i start[2], rise[2];
   for (int i = 0; i < 2; ++i) {
@@ -444,7 +400,11 @@ void bytes_of_places(const uint32_t* place, int n, const ByteCurve& curve, uint8
   for (int i = 0; i < 32; ++i) even[i] = static_cast<uint16_t>(2 * i);
   const __m512i low = _mm512_load_si512(even), high = _mm512_add_epi16(low, _mm512_set1_epi16(1));
   for (int i = 0; i < n; i += 32) {
-    const __m512i a = _mm512_loadu_si512(place + i), b = _mm512_loadu_si512(place + i + 16);
+    const auto place = [=](const float* from) {
+      const __m512i above = _mm512_sub_epi32(_mm512_loadu_si512(from), _mm512_set1_epi32(kByteOriginBits));
+      return _mm512_srli_epi32(above, kSegmentBits - 16);
+    };
+    const __m512i a = place(v + i), b = place(v + i + 16);
     const __m512i at = _mm512_permutex2var_epi16(a, low, b), segment = _mm512_permutex2var_epi16(a, high, b);
     const __m512i from = _mm512_permutex2var_epi16(start[0], segment, start[1]);
     const __m512i by = _mm512_mulhi_epu16(_mm512_permutex2var_epi16(rise[0], segment, rise[1]), at);
@@ -466,14 +426,17 @@ void bytes_of_places(const uint32_t* place, int n, const ByteCurve& curve, uint8
     }
   const __m256i words = _mm256_set1_epi32(0xffff);
   for (int i = 0; i < n; i += 32) {
-    __m256i v[4];
-    for (int j = 0; j < 4; ++j) v[j] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(place + i + 8 * j));
+    __m256i place[4];
+    for (int j = 0; j < 4; ++j) {
+      const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(v + i + 8 * j));
+      place[j] = _mm256_srli_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(kByteOriginBits)), kSegmentBits - 16);
+    }
     // In the order that packing makes of it, until the end.
-    const __m256i at0 = _mm256_packus_epi32(_mm256_and_si256(v[0], words), _mm256_and_si256(v[1], words));
-    const __m256i at1 = _mm256_packus_epi32(_mm256_and_si256(v[2], words), _mm256_and_si256(v[3], words));
+    const __m256i at0 = _mm256_packus_epi32(_mm256_and_si256(place[0], words), _mm256_and_si256(place[1], words));
+    const __m256i at1 = _mm256_packus_epi32(_mm256_and_si256(place[2], words), _mm256_and_si256(place[3], words));
     const __m256i segment =
-        _mm256_packus_epi16(_mm256_packus_epi32(_mm256_srli_epi32(v[0], 16), _mm256_srli_epi32(v[1], 16)),
-                            _mm256_packus_epi32(_mm256_srli_epi32(v[2], 16), _mm256_srli_epi32(v[3], 16)));
+        _mm256_packus_epi16(_mm256_packus_epi32(_mm256_srli_epi32(place[0], 16), _mm256_srli_epi32(place[1], 16)),
+                            _mm256_packus_epi32(_mm256_srli_epi32(place[2], 16), _mm256_srli_epi32(place[3], 16)));
     __m256i found[4] = {};
     for (int piece = 0; piece < kPieces; ++piece) {
       const __m256i in_piece = _mm256_adds_epu8(
@@ -489,9 +452,13 @@ void bytes_of_places(const uint32_t* place, int n, const ByteCurve& curve, uint8
                         _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
   }
 #else
-  for (int i = 0; i < n; ++i) {
-    const uint32_t segment = place[i] >> 16, at = place[i] & 0xffff;
-    out[i] = static_cast<uint8_t>((curve.start[segment] + (curve.rise[segment] * at >> 16)) >> 8);
+  for (int i = 0; i < n; i += 32) {
+    uint32_t place[32];
+    for (int j = 0; j < 32; ++j) place[j] = place_in_curve(v[i + j]);
+    for (int j = 0; j < 32; ++j) {
+      const uint32_t segment = place[j] >> 16, at = place[j] & 0xffff;
+      out[i + j] = static_cast<uint8_t>((curve.start[segment] + (curve.rise[segment] * at >> 16)) >> 8);
+    }
   }
 #endif
 }
@@ -526,27 +493,50 @@ void interleave_bytes(const uint8_t* r, const uint8_t* g, const uint8_t* b, int 
   }
 }
 
+// out[c][i] = row c of the matrix times the colour, clamped, and kByteOrigin.
+void levels_of(const float* r, const float* g, const float* b, int n, const float* matrix, float* const* out) {
+  int i = 0;
+#if defined(RAWZOO_LANES)
+  Lanes factor[9];
+  for (int j = 0; j < 9; ++j) factor[j] = Lanes::of(matrix[j]);
+  for (; i + Lanes::n <= n; i += Lanes::n) {
+    const Lanes red = Lanes::load(r + i), green = Lanes::load(g + i), blue = Lanes::load(b + i);
+    for (int c = 0; c < 3; ++c) {
+      const Lanes v = (factor[3 * c] * red + factor[3 * c + 1] * green) + factor[3 * c + 2] * blue;
+      const Lanes clamped = Lanes::of(0.0f).at_least(v).at_most(Lanes::of(1.0f));  // NaN becomes 0
+      (clamped + Lanes::of(kByteOrigin)).store(out[c] + i);
+    }
+  }
+#endif
+  for (int c = 0; c < 3; ++c) {
+    const float row[3] = {matrix[3 * c], matrix[3 * c + 1], matrix[3 * c + 2]};
+    float* const levels = out[c];
+    RAWZOO_INDEPENDENT
+    for (int j = i; j < n; ++j) levels[j] = clamp01(dot(row, r[j], g[j], b[j])) + kByteOrigin;
+  }
+}
+
 void tone_u8(const float* const* rgb, int64_t n, const float* matrix, const ByteCurve& curve, uint8_t* out) {
   constexpr int kBlock = 512;
   constexpr float kLast = kByteTableSize - 1;
-  uint32_t place[3][kBlock];
+  int32_t place[kBlock];
+  alignas(64) float level[3][kBlock];
+  float* const levels[3] = {level[0], level[1], level[2]};
   uint8_t bytes[3][kBlock];
   const uint8_t* const table = curve.table;
   for (int64_t x = 0; x < n; x += kBlock) {
     const int m = n - x < kBlock ? static_cast<int>(n - x) : kBlock, whole = (m + 31) / 32 * 32;
     const float *r = rgb[0] + x, *g = rgb[1] + x, *b = rgb[2] + x;
+    if (!table) levels_of(r, g, b, m, matrix, levels);
     for (int c = 0; c < 3; ++c) {
-      const float* row = matrix + 3 * c;
       if (table) {
+        const float* row = matrix + 3 * c;
         RAWZOO_INDEPENDENT
-        for (int i = 0; i < m; ++i)
-          place[c][i] = static_cast<uint32_t>(static_cast<int32_t>(clamp01(dot(row, r[i], g[i], b[i])) * kLast + 0.5f));
-        for (int i = 0; i < m; ++i) bytes[c][i] = table[place[c][i]];
+        for (int i = 0; i < m; ++i) place[i] = static_cast<int32_t>(clamp01(dot(row, r[i], g[i], b[i])) * kLast + 0.5f);
+        for (int i = 0; i < m; ++i) bytes[c][i] = table[place[i]];
       } else {
-        RAWZOO_INDEPENDENT
-        for (int i = 0; i < m; ++i) place[c][i] = place_in_curve(clamp01(dot(row, r[i], g[i], b[i])));
-        for (int i = m; i < whole; ++i) place[c][i] = 0;
-        bytes_of_places(place[c], whole, curve, bytes[c]);
+        for (int i = m; i < whole; ++i) level[c][i] = kByteOrigin;
+        bytes_of(level[c], whole, curve, bytes[c]);
       }
     }
     interleave_bytes(bytes[0], bytes[1], bytes[2], m, out + 3 * x);
@@ -630,21 +620,20 @@ void anscombe_row(const float* x, int64_t n, const Noise& noise, bool streamed, 
   int64_t begin = streamed ? floats_before_line(y, n) : 0;
   for (int64_t i = 0; i < begin; ++i) y[i] = anscombe_value(x[i], offset, scale, shift);
 #if defined(RAWZOO_LANES)
-  const auto map = [&](auto& root) {
+  const Lanes offsets = Lanes::of(offset), scales = Lanes::of(scale), shifts = Lanes::of(shift);
+  Lanes largest = Lanes::of(0.0f);
+  const auto map = [&](const auto& root) {
     const auto f = [&](Lanes* a, Lanes* b) {
-      const Lanes offsets = Lanes::of(offset), scales = Lanes::of(scale), shifts = Lanes::of(shift);
       *a = Lanes::of(2.0f) * anscombe_square(*a, offsets, scales, shifts).root();
-      *b = Lanes::of(2.0f) * root(anscombe_square(*b, offsets, scales, shifts));
+      *b = anscombe_square(*b, offsets, scales, shifts);
+      largest = largest.at_least(*b);
+      *b = Lanes::of(2.0f) * root(*b);
     };
     return streamed ? map_lanes<true>(x + begin, n - begin, y + begin, f)
                     : map_lanes<false>(x + begin, n - begin, y + begin, f);
   };
-  Roots roots;
-  int64_t done = map(roots);
-  if (!roots.exact()) {
-    Divider divider;
-    done = map(divider);
-  }
+  int64_t done = map([](Lanes v) { return v.root_by_steps(); });
+  if (largest.any_above(kLargestStepped)) done = map([](Lanes v) { return v.root(); });
   begin += done;
 #endif
   RAWZOO_INDEPENDENT
@@ -781,7 +770,6 @@ const Rows RAWZOO_FOR_ISA(rows) = {
     balance_any,
     split,
     pack,
-    interleave,
     interleave3,
     encode_row,
     decode_row,

@@ -51,9 +51,7 @@ struct Rows {
   // The same of an even width to f32|f16, without a bound. Where streamed, past the caches, for what nobody reads soon.
   void (*pack)(const void* in, DType type, int64_t width, const PairLevels& levels, bool streamed, DType out_type,
                void* even, void* odd);
-  // out[2k] = even[k], out[2k + 1] = odd[k], n samples of them, decoded. out at a multiple of 4 bytes.
-  void (*interleave)(const float* even, const float* odd, int64_t n, Encode, bool streamed, float* out);
-  // The same of three planes: out[3k + i] = in[i][k].
+  // out[3k + i] = in[i][k].
   void (*interleave3)(const float* const* in, int64_t n, float* out);
   // In place.
   void (*encode_sqrt)(float* v, int64_t n);
