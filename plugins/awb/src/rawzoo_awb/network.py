@@ -70,6 +70,7 @@ def preprocess(x: Tensor, lux: Tensor) -> Tensor:
     """``[N, 3, h, w]`` in 0..1: log R/G, log lux on every cell, log B/G. Green below 0.1 counts as 0.1."""
     # Red and blue together: on so few values each further operation costs as much as the work in it.
     ratios = (x[:, ::2] / x[:, 1:2].clamp(0.1, 1.0)).clamp_(0.01, 1.0).log_()
-    red, blue = ratios.add_(1.0).mul_(0.5).clamp_(0.0, 1.0).split(1, dim=1)
+    ratios = ratios.add_(1.0).mul_(0.5).clamp_(0.0, 1.0)
+    red, blue = ratios[:, :1], ratios[:, 1:]
     brightness = (lux.log() / 10.0).clamp_(0.0, 1.0)[:, None, None, None].expand_as(red)
     return torch.cat([red, brightness, blue], dim=1)
