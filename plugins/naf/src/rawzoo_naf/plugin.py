@@ -60,7 +60,7 @@ DENOISERS = (
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, made for CPUs.",
         {"widths": [32, 64, 128], "encoder": [1, 2], "middle": 3, "decoder": [2, 2]},
         halo=91,
-        weights=_trained("naf-small", _quality(42.26, 40.06, 37.21, 33.80, 29.93)),
+        weights=_trained("naf-small", _quality(42.79, 40.41, 37.48, 34.04, 30.17)),
         auto_below_snr=_NOISY,
     ),
     _denoiser(
