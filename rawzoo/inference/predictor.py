@@ -214,7 +214,7 @@ class Predictor:
 
     def _plan(self, height: int, width: int, cfa_period: int) -> Plan:
         card = self.card
-        tile, halo = self.tile, card.halo
+        tile, halo, lattice = self.tile, card.halo, math.lcm(card.period, cfa_period)
         if halo is None:
             if tile is None or tile >= max(height, width):
                 tile, halo = None, 0
@@ -228,13 +228,13 @@ class Predictor:
                     stacklevel=4,
                 )
         elif tile is None:
-            tile = _default_tile(self.device, halo)
+            tile = _evened(_default_tile(self.device, halo), lattice, height, width)
         return plan(
             height,
             width,
             tile=tile,
             halo=halo,
-            period=math.lcm(card.period, cfa_period),
+            period=lattice,
             scale=card.scale,
             bounded=card.border == "model",
         )
@@ -381,6 +381,13 @@ def memory_format(module: nn.Module) -> torch.memory_format:
     if max(axes, default=0) == 4 and not any(isinstance(child, nn.InstanceNorm2d) for child in module.modules()):
         return torch.channels_last
     return torch.contiguous_format
+
+
+def _evened(edge: int, lattice: int, *sides: int) -> int:
+    """A tile a little larger, where a side of the picture then takes one tile less: each reads its halo."""
+    most = (edge + edge // 8) // lattice * lattice
+    even = (-(-side // -(-side // max(most, 1))) for side in sides)
+    return max(edge, *(-(-size // lattice) * lattice for size in even))
 
 
 def _default_tile(device: torch.device, halo: int) -> int:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from rawzoo.errors import RawzooError, UsageError
+from rawzoo.inference import predictor as predictor_module
 from rawzoo.inference.predictor import Predictor
 from rawzoo.inference.statistics import PictureMean
 from rawzoo.inference.tiling import extend
@@ -226,7 +227,7 @@ def test_stream_gives_rows_in_order_and_asks_only_for_rows_of_the_picture():
 @pytest.mark.parametrize(("halo", "tile"), [(0, 512), (64, 512), (93, 744), (130, 764), (300, 600)])
 def test_tile_on_a_cpu_where_none_is_given(halo, tile):
     parts = Predictor(card(halo=halo, border="model"), nn.Identity()).stream(
-        lambda a, b: torch.ones(3, b - a, 1), 800, 1
+        lambda a, b: torch.ones(3, b - a, 1), 3 * tile, 1
     )
     assert next(iter(parts))[1] == tile
 
@@ -472,3 +473,13 @@ def test_runs_without_autograd():
             return super().forward(x)
 
     assert not Predictor(card(), Spy(3, 3, 1))(torch.rand(3, 8, 8)).requires_grad
+
+
+def test_default_tiles_leave_no_sliver():
+    """Nor grow by more than an eighth, nor off the lattice."""
+    assert predictor_module._evened(728, 8, 1500, 2000) == 752
+    assert predictor_module._evened(512, 2, 600, 100) == 512
+    for side in range(1, 3000, 7):
+        tile = predictor_module._evened(512, 6, side)
+        assert 512 <= tile <= 576
+        assert -(-side // tile) <= -(-side // 512)
