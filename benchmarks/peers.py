@@ -21,6 +21,8 @@ import rawpy
 import tifffile
 import torch
 
+from rawzoo.raw import cfa as cfa_patterns
+
 Call = Callable[[], Any]
 
 
@@ -206,11 +208,14 @@ def libraw_stage(path: Path, quality: int) -> LibRawDemosaic | None:
     return LibRawDemosaic(path, quality) if _libraw() else None
 
 
-def libraw_demosaic(mosaic: np.ndarray, algorithm: str) -> np.ndarray:
-    """A balanced RGGB mosaic through LibRaw, which knows neither values below 0 nor above 1: float32 camera RGB."""
+def libraw_demosaic(mosaic: np.ndarray, algorithm: str, cfa: str = "RGGB") -> np.ndarray:
+    """A balanced mosaic through LibRaw, which knows neither values below 0 nor above 1: float32 camera RGB."""
+    period = cfa_patterns.period(cfa)
     identity = tuple(int(v) for x in np.eye(3).ravel() for v in (x * 10000, 10000))
     tags = [
-        (33421, "H", 2, (2, 2), True), (33422, "B", 4, bytes([0, 1, 1, 2]), True), (50706, "B", 4, b"\1\4\0\0", True),
+        (33421, "H", 2, (period, period), True),
+        (33422, "B", period**2, bytes(cfa_patterns.color_tile(cfa).ravel().tolist()), True),
+        (50706, "B", 4, b"\1\4\0\0", True),
         (50708, "s", 0, "x", True), (50714, "I", 1, 0, True), (50717, "I", 1, 65535, True),
         (50721, "2i", 9, identity, True), (50728, "2I", 3, (1, 1) * 3, True),
     ]  # fmt: skip

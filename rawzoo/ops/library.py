@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from rawzoo.errors import UsageError
 from rawzoo.ops import reference, reference_mosaic
@@ -23,28 +23,28 @@ _UNIT = (1.0, 1.0, 1.0)
 LINEAR_METHODS = ("bilinear", "malvar", "superpixel")
 
 
-@torch.library.custom_op("rawzoo::pack", mutates_args=())
+@library.custom_op("rawzoo::pack", mutates_args=())
 def pack(
     mosaic: Tensor, cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float], dtype: str
 ) -> Tensor:
     return compute("pack", mosaic, (cfa, black, white, gains, dtype))
 
 
-@torch.library.custom_op("rawzoo::unpack", mutates_args=())
+@library.custom_op("rawzoo::unpack", mutates_args=())
 def unpack(
     planes: Tensor, cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float], dtype: str
 ) -> Tensor:
     return compute("unpack", planes, (cfa, black, white, gains, dtype))
 
 
-@torch.library.custom_op("rawzoo::white_balance", mutates_args=())
+@library.custom_op("rawzoo::white_balance", mutates_args=())
 def white_balance(
     mosaic: Tensor, cfa: str, black: Sequence[float], white: Sequence[float], gains: Sequence[float], clip: float
 ) -> Tensor:
     return compute("white_balance", mosaic, (cfa, black, white, gains, clip))
 
 
-@torch.library.custom_op("rawzoo::pack_anscombe", mutates_args=())
+@library.custom_op("rawzoo::pack_anscombe", mutates_args=())
 def pack_anscombe(
     mosaic: Tensor,
     cfa: str,
@@ -59,7 +59,7 @@ def pack_anscombe(
     return compute("pack_anscombe", mosaic, (cfa, black, white, gains, gain, sigma, offset, dtype))
 
 
-@torch.library.custom_op("rawzoo::unpack_anscombe", mutates_args=())
+@library.custom_op("rawzoo::unpack_anscombe", mutates_args=())
 def unpack_anscombe(
     planes: Tensor,
     cfa: str,
@@ -75,36 +75,36 @@ def unpack_anscombe(
     return compute("unpack_anscombe", planes, (cfa, black, white, gains, gain, sigma, offset, method, dtype))
 
 
-@torch.library.custom_op("rawzoo::anscombe", mutates_args=())
+@library.custom_op("rawzoo::anscombe", mutates_args=())
 def anscombe(x: Tensor, gain: Sequence[float], sigma: Sequence[float], offset: Sequence[float]) -> Tensor:
     return compute("anscombe", x, (gain, sigma, offset))
 
 
-@torch.library.custom_op("rawzoo::anscombe_map", mutates_args=())
+@library.custom_op("rawzoo::anscombe_map", mutates_args=())
 def anscombe_map(x: Tensor, gain: Tensor, sigma: Tensor, offset: Tensor) -> Tensor:
     return compute("anscombe_map", x, (gain, sigma, offset))
 
 
-@torch.library.custom_op("rawzoo::inverse_anscombe", mutates_args=())
+@library.custom_op("rawzoo::inverse_anscombe", mutates_args=())
 def inverse_anscombe(
     y: Tensor, gain: Sequence[float], sigma: Sequence[float], offset: Sequence[float], method: str
 ) -> Tensor:
     return compute("inverse_anscombe", y, (gain, sigma, offset, method))
 
 
-@torch.library.custom_op("rawzoo::inverse_anscombe_map", mutates_args=())
+@library.custom_op("rawzoo::inverse_anscombe_map", mutates_args=())
 def inverse_anscombe_map(y: Tensor, gain: Tensor, sigma: Tensor, offset: Tensor, method: str) -> Tensor:
     return compute("inverse_anscombe_map", y, (gain, sigma, offset, method))
 
 
-@torch.library.custom_op("rawzoo::hot_pixels", mutates_args=())
+@library.custom_op("rawzoo::hot_pixels", mutates_args=())
 def hot_pixels(
     mosaic: Tensor, cfa: str, gain: float, sigma: float, offset: float, threshold: float, dtype: str
 ) -> Tensor:
     return compute("hot_pixels", mosaic, (cfa, gain, sigma, offset, threshold, dtype))
 
 
-@torch.library.custom_op("rawzoo::bin_stats", mutates_args=())
+@library.custom_op("rawzoo::bin_stats", mutates_args=())
 def bin_stats(
     mosaic: Tensor,
     cfa: str,
@@ -118,22 +118,22 @@ def bin_stats(
     return compute("bin_stats", mosaic, (cfa, black, white, rows, columns, low, high))
 
 
-@torch.library.custom_op("rawzoo::downscale_mosaic", mutates_args=())
+@library.custom_op("rawzoo::downscale_mosaic", mutates_args=())
 def downscale_mosaic(mosaic: Tensor, cfa: str, factor: int, dtype: str) -> Tensor:
     return compute("downscale_mosaic", mosaic, (cfa, factor, dtype))
 
 
-@torch.library.custom_op("rawzoo::downscale_mosaic_adjoint", mutates_args=())
+@library.custom_op("rawzoo::downscale_mosaic_adjoint", mutates_args=())
 def downscale_mosaic_adjoint(gradient: Tensor, cfa: str, factor: int, height: int, width: int) -> Tensor:
     return reference_mosaic.downscale_mosaic_adjoint(gradient, cfa, factor, height, width)
 
 
-@torch.library.custom_op("rawzoo::demosaic", mutates_args=())
+@library.custom_op("rawzoo::demosaic", mutates_args=())
 def demosaic(mosaic: Tensor, cfa: str, method: str, encode: str, dtype: str, layout: str) -> Tensor:
     return compute("demosaic", mosaic, (cfa, method, encode, dtype, layout))
 
 
-@torch.library.custom_op("rawzoo::develop", mutates_args=())
+@library.custom_op("rawzoo::develop", mutates_args=())
 def develop(
     mosaic: Tensor,
     cfa: str,
@@ -150,12 +150,12 @@ def develop(
     return compute("develop", mosaic, (cfa, black, white, gains, clip, matrix, curve, method, dtype, encode))
 
 
-@torch.library.custom_op("rawzoo::render", mutates_args=())
+@library.custom_op("rawzoo::render", mutates_args=())
 def render(rgb: Tensor, matrix: Sequence[float], curve: Tensor | None, dtype: str) -> Tensor:
     return compute("render", rgb, (matrix, curve, dtype))
 
 
-@torch.library.custom_op("rawzoo::demosaic_adjoint", mutates_args=())
+@library.custom_op("rawzoo::demosaic_adjoint", mutates_args=())
 def demosaic_adjoint(gradient: Tensor, cfa: str, method: str) -> Tensor:
     return reference.demosaic_adjoint(gradient, cfa, method)
 
@@ -165,7 +165,7 @@ def _register_fake(name: str) -> None:
         shape, dtype = expected(OPS[name], tuple(x.shape), dtype_name(x.dtype), args)
         return x.new_empty(shape, dtype=getattr(torch, dtype))
 
-    torch.library.register_fake(f"rawzoo::{name}", fake)
+    library.register_fake(f"rawzoo::{name}", fake)
 
 
 for _name in OPS:

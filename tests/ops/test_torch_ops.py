@@ -1,10 +1,11 @@
-"""What torch sees: torch.library's own checks, derivatives, compilation, export, and the way around the dispatcher."""
+"""What torch sees: its own checks of custom ops, derivatives, compilation, export, and the way around the dispatcher."""
 
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
+from torch import library as torch_library
 
 from rawzoo import ops
 from rawzoo.errors import UsageError
@@ -61,7 +62,7 @@ def test_opcheck(gradient: bool) -> None:
     seen = set()
     for name, args in samples(torch.float32, gradient):
         if name not in seen or name == "demosaic":
-            torch.library.opcheck(getattr(torch.ops.rawzoo, name), args)
+            torch_library.opcheck(getattr(torch.ops.rawzoo, name), args)
         seen.add(name)
 
 
@@ -85,7 +86,7 @@ def test_opcheck_of_what_takes_integers_or_gives_them() -> None:
         ("bin_stats", (mosaic, "RGGB", (0.0,) * 4, (50.0,) * 4, 2, 3, 0.1, 0.9)),
         ("downscale_mosaic", (mosaic, XTRANS_PATTERN, 3, "uint16")),
     ]:
-        torch.library.opcheck(getattr(torch.ops.rawzoo, name), args)
+        torch_library.opcheck(getattr(torch.ops.rawzoo, name), args)
 
 
 def test_derivatives() -> None:
