@@ -1,4 +1,4 @@
-"""What torch sees: its own checks of custom ops, derivatives, compilation, export, and the way around the dispatcher."""
+"""What torch sees: its own checks of custom ops, derivatives, compilation, export, the way around the dispatcher."""
 
 from collections.abc import Callable
 
