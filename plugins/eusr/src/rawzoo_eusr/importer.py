@@ -65,9 +65,8 @@ def generator(checkpoint: Checkpoint) -> list[Match]:
         operator["op"] == "ResizeBicubic" for operator in checkpoint.metadata.get("operators", [])
     )
     families = [("4PP-EUSR, pass x", FOUR_PASS) if four_pass else ("EUSR, x", EUSR)]
-    scales = [one.scale for one in found]
     # Nothing tells of a graph with no scale but 4 which of the two it is.
-    either = checkpoint.format == "tensorflow-graph" and not four_pass and scales == [4]
+    either = checkpoint.format == "tensorflow-graph" and not four_pass and [one.scale for one in found] == [4]
     if either:
         families.append(("4PP-EUSR, pass x", FOUR_PASS))
     # Layers without names, of one scale: fewer blocks and more doublings make as many.

@@ -97,7 +97,7 @@ def shortfall(distribution: Tensor) -> Tensor:
 
 
 class EarthMover(nn.Module):
-    """NIMA's squared earth mover's distance: the root of the mean square difference of cumulative distributions."""
+    """NIMA's earth mover's distance (r = 2): the root of the mean square difference of cumulative distributions."""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """``[N, K]`` each -> one number, the mean over N."""
