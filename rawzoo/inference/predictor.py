@@ -317,9 +317,10 @@ class Predictor:
 
     def _run(self, x: Tensor, conditions: Mapping[str, Any]) -> Tensor:
         """The module's output for one input without a batch axis, without it too."""
-        # Entering autocast takes as long as a small network's layer, even where it is off.
-        lower = torch.autocast(self.device.type, self.dtype) if self._autocast else nullcontext()
-        with torch.inference_mode(), lower:
+        # Entering autocast to turn it off takes as long as a small network's layer; seldom is it on.
+        asked = self._autocast or torch.is_autocast_enabled(self.device.type)
+        precision = torch.autocast(self.device.type, self.dtype, enabled=self._autocast) if asked else nullcontext()
+        with torch.inference_mode(), precision:
             batch = x.unsqueeze(0).to(self.device, self._stored)
             if batch.ndim == 4:
                 batch = batch.contiguous(memory_format=self._memory_format)

@@ -483,3 +483,11 @@ def test_default_tiles_leave_no_sliver():
         tile = predictor_module._evened(512, 6, side)
         assert 512 <= tile <= 576
         assert -(-side // tile) <= -(-side // 512)
+
+
+def test_autocast_of_the_caller_does_not_reach_the_module():
+    x, net = torch.rand(3, 8, 8), nn.Conv2d(3, 3, 1)
+    predictor = Predictor(card(halo=0), net, dtype="float32")
+    alone = predictor(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(predictor(x), alone)
