@@ -21,6 +21,7 @@ COPIES = ("memcpy", "NT copy")
 #: The group with a table of its own.
 NETWORKS = "networks"
 DENOISERS = "denoisers"
+TRAINING_DATA = "training data"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -61,7 +62,7 @@ def wrong(entry: dict[str, Any]) -> bool:
 
 def times(record: dict[str, Any]) -> str:
     parts = []
-    entries = [e for e in comparisons(record) if e["group"] not in (NETWORKS, DENOISERS)]
+    entries = [e for e in comparisons(record) if e["group"] not in (NETWORKS, DENOISERS, TRAINING_DATA)]
     for group in dict.fromkeys(e["group"] for e in entries):
         rows = []
         for entry in (e for e in entries if e["group"] == group):
@@ -95,6 +96,10 @@ def networks(record: dict[str, Any]) -> str:
     return table(["", "MP", "threads", "ms, min / median", "s/MP", "times as fast as plain torch", "not slower"], rows)
 
 
+def _rate(timed: dict[str, Any], entry: dict[str, Any]) -> str:
+    return number(timed["ms"]["min"] / 1e3 / entry["megapixels"])
+
+
 def denoisers(record: dict[str, Any]) -> str:
     entries = [e for e in comparisons(record) if e["group"] == DENOISERS]
     if not entries:
@@ -102,16 +107,27 @@ def denoisers(record: dict[str, Any]) -> str:
     names = list(entries[0]["peers"])
     rows = []
     for entry in entries:
-        seconds = entry["ms"]["min"] / 1e3 / entry["megapixels"]
         times = [number(entry["peers"][name]["times_as_fast"]) for name in names]
-        rows.append([entry["name"], str(entry["threads"]), number(seconds), *times])
-    found = table(["", "threads", "s/MP", *(f"times as fast as {name}" for name in names)], rows)
-    for benchmark in record["benchmarks"]:
-        if peaks := benchmark["extra_info"].get("gigabytes"):
-            found += "\n\n" + table(
-                ["one picture, whole process", "peak GiB"], [[k, number(v)] for k, v in peaks.items()]
-            )
-    return found
+        rows.append([entry["name"], f"{entry['megapixels']:g}", str(entry["threads"]), _rate(entry, entry), *times])
+    # What the published ones took beside the first of ours.
+    for entry in (e for e in entries if e["name"] == entries[0]["name"]):
+        rows += [
+            [f"{name}, raw to sRGB", f"{entry['megapixels']:g}", str(entry["threads"]), _rate(peer, entry)]
+            + [""] * len(names)
+            for name, peer in list(entry["peers"].items())[1:]
+        ]
+    found = table(["", "MP", "threads", "s/MP", *(f"times as fast as {name}" for name in names)], rows)
+    peaks = [peak for b in record["benchmarks"] for peak in b["extra_info"].get("gigabytes", {}).items()]
+    return f"{found}\n\n{table(['one picture, whole process', 'peak GiB'], [[k, number(v)] for k, v in peaks])}"
+
+
+def training_data(record: dict[str, Any]) -> str:
+    entries = [e for e in comparisons(record) if e["group"] == TRAINING_DATA]
+    rows = []
+    for entry in entries:
+        timed = {**entry["peers"], entry["name"]: entry}
+        rows += [[name, number(size), number(timed[name]["ms"]["min"])] for name, size in entry["megabytes"].items()]
+    return table(["", "MB a pair", "ms a crop"], rows) if rows else "Not in the latest record."
 
 
 def verdict(value: float, goal: dict[str, Any]) -> str:
@@ -224,6 +240,7 @@ def main() -> None:
         "times": times,
         "networks": networks,
         "denoisers": denoisers,
+        "training-data": training_data,
         "quality": quality,
     }.items():
         page = replace(page, name, section(record))
