@@ -441,7 +441,7 @@ class _Bar(Callback):
 
 def write_weights(path: Path, module: TrainingModule, step: int, metrics: dict[str, float]) -> None:
     """The weights that were validated, as a file that :func:`rawzoo.load` takes, with where they come from."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save  # save_file makes files that only their owner may read
 
     recipe = module.recipe
     text = recipe.to_yaml()
@@ -460,7 +460,7 @@ def write_weights(path: Path, module: TrainingModule, step: int, metrics: dict[s
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.judged.state_dict().items()}
     with atomic_path(path) as aside:
-        save_file(tensors, aside, metadata)
+        aside.write_bytes(save(tensors, metadata))
 
 
 def _sheet(rows: list[list[Tensor]]) -> np.ndarray:

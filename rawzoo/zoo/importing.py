@@ -231,12 +231,12 @@ def _converted(recognised: Recognised, checkpoint: Checkpoint) -> dict[str, NDAr
 
 
 def _write(final: Path, tensors: dict[str, NDArray[Any]], provenance: Provenance) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save  # save_file makes files that only their owner may read
 
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(final) as part:
-            save_file(tensors, part, {"rawzoo": json.dumps(provenance.to_dict())})
+            part.write_bytes(save(tensors, {"rawzoo": json.dumps(provenance.to_dict())}))
     except OSError as error:
         raise WeightsError(
             f"weights cannot be stored in {final.parent}: {error.strerror or error}; set RAWZOO_CACHE to a folder with "

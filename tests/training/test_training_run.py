@@ -109,6 +109,7 @@ def test_a_run_leaves_what_it_promises(reference, photos):
     names = {path.name for path in reference.iterdir()}
     assert names == {"recipe.yaml", "metrics.jsonl", "last.ckpt", "best.ckpt", "weights.safetensors", "samples"}
     assert [p.name for p in sorted((reference / "samples").iterdir())] == [f"step-{n:07d}.png" for n in (4, 8, 12)]
+    assert (reference / "weights.safetensors").stat().st_mode == (reference / "recipe.yaml").stat().st_mode
     picture = np.asarray(Image.open(reference / "samples" / "step-0000012.png"))
     assert picture.shape == (2 * 32, 3 * 32, 3)
     logged = curve(reference)

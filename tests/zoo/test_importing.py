@@ -103,6 +103,8 @@ def test_import_and_load(lenet, published, tmp_path):
     assert (done.name, done.tensors) == ("lenet-best-v2", 2)
     assert done.path == tmp_path / "cache" / "imported" / "lenet" / "lenet-best-v2.safetensors"
     assert [p.name for p in done.path.parent.iterdir()] == [done.path.name]
+    (tmp_path / "ordinary").touch()
+    assert done.path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
     predictor = rawzoo.load("lenet", weights="lenet-best-v2")
     assert torch.equal(predictor.module.conv.weight, kernel)
     assert predictor.card.config == {"width": 5}
