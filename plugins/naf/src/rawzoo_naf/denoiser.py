@@ -38,6 +38,9 @@ _MARGIN = 10
 CELL = 8
 _WEIGHTS = (1, 2, 3, 4, 3, 2, 1)
 
+# Of the noise, what means between samples may differ from those of the samples and be the network's doing.
+_TEXTURE = 0.05
+
 
 def encode(x: Tensor) -> Tensor:
     """The network's domain: ``sign(x) (sqrt(|x| + p) - sqrt(p))``, p = 1/512. Values below zero pass, so shadows keep
@@ -197,8 +200,9 @@ def _full_precision(device: str) -> AbstractContextManager[None]:
 _ADDED = [1, 2, 3, 4, 7, 8, 9, 10]
 
 
-# Planes of the mosaic that have R, G and B.
+# Planes of the mosaic that have R, G and B, and the colour of each plane.
 _COLORS = [0, 1, 3]
+_COLOR_OF = [0, 1, 1, 2]
 
 
 def _directed(root: Tensor) -> Tensor:
@@ -228,6 +232,9 @@ def _level(rgb: Tensor, x: Tensor, noise: Tensor) -> Tensor:
     largest = 6.0 * _sigma(planes, a, b)
     off, mean = _cells((x - planes).clamp(-largest, largest)), _cells(planes)
     sigma = _sigma(mean, a, b).clamp(min=1e-9)
+    # Between its samples a colour may be off by a little more or less; a larger difference is texture.
+    between = mean - _cells(functional.avg_pool2d(rgb, 2)[:, _COLOR_OF])
+    off = off + between.clamp(-_TEXTURE * sigma, _TEXTURE * sigma)
     # From 3 to 5 sigma below white, gradually: a limit would choose between the darker and the brighter of equal cells.
     counts = ((1.0 - mean) / sigma - 3.0).mul(0.5).clamp(0.0, 1.0)
     off = off * counts / sigma
