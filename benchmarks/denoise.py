@@ -11,7 +11,8 @@ told half and twice the noise, and run on flat patches.
 
 Rivals: LibRaw's AHD, DHT and AAHD, DDFAPD on linear and on square-root values; each also with OpenCV's non-local means
 at the strength, of a grid, that is best for this level on these very photographs (a kind reading). BM3D, where it is
-installed, works on the variance-stabilised planes of the mosaic, before DDFAPD on square roots.
+installed, works on the variance-stabilised planes of the mosaic, before DDFAPD on square roots. With ``--xtrans`` they
+are LibRaw's three passes and Markesteijn on square roots, and the models go the way of rawzoo.develop.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ from skimage.metrics import structural_similarity
 import rawzoo
 from rawzoo import ops
 from rawzoo.inference.predictor import Predictor
+from rawzoo.pipeline import camera_rgb_rows
+from rawzoo.raw import cfa as cfa_patterns
 from rawzoo.raw import noise, synthetic
+from rawzoo.raw.image import RawImage
 from rawzoo.tasks.demosaic import demosaic
 from rawzoo.training.datasets import split
 
@@ -55,7 +59,8 @@ STRENGTHS = {
     4e-3: {"RGB": (8, 11, 14), "Lab": (6, 8, 11)},
     1.6e-2: {"RGB": (17, 20, 24, 30), "Lab": (20, 24, 30)},
 }
-CROP, BORDER, CFA = 384, 8, "RGGB"
+CROP, BORDER = 384, 8
+BAYER, XTRANS = "RGGB", cfa_patterns.XTRANS_PATTERN
 BM3D = "BM3D + DDFAPD on roots"
 
 
@@ -66,7 +71,8 @@ class Sample:
     Attributes:
         clean: ``[H, W, 3]``, white-balanced camera RGB, 0..1.
         mosaic: ``[H, W]``, balanced, noisy, unclipped.
-        noise: (a, b) of R, Gr, Gb, B in units of the balanced mosaic.
+        noise: (a, b) of each channel of the CFA in units of the balanced mosaic.
+        gains: white balance of R, G, B.
     """
 
     name: str
@@ -74,22 +80,26 @@ class Sample:
     clean: Array
     mosaic: Array
     noise: tuple[tuple[float, float], ...]
+    gains: tuple[float, ...]
+    cfa: str = BAYER
 
 
-def sample(path: Path, a: float, vivid: bool = False) -> Sample:
+def sample(path: Path, a: float, vivid: bool = False, cfa: str = BAYER) -> Sample:
     """Camera, white balance and noise depend on the file's name and the level only."""
     with Image.open(path) as image:
         picture = np.asarray(image.convert("RGB"))
-    height, width = (min(CROP, n // 2 * 2) for n in picture.shape[:2])
+    period = cfa_patterns.period(cfa)
+    height, width = (min(CROP, n) // period * period for n in picture.shape[:2])
     top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
     crop = picture[top : top + height, left : left + width].transpose(2, 0, 1)
     camera = synthetic.random_exposures(1, synthetic.Settings(vivid=float(vivid)), _generator(path.name))
     scene = synthetic.linear(torch.from_numpy(crop.copy()))[None]
     b = noise.profile_at_iso(a / noise.FULL_FRAME_SCALE)[1] if a else 0.0
-    recorded = synthetic.expose(scene, camera.at_noise(a, b), CFA, _generator(f"{path.name} {a:g}"))
+    recorded = synthetic.expose(scene, camera.at_noise(a, b), cfa, _generator(f"{path.name} {a:g}"))
     clean = np.ascontiguousarray(recorded.target[0].permute(1, 2, 0).numpy())
     pairs = tuple((float(x), float(y)) for x, y in recorded.noise[0])
-    return Sample(path.name, a, clean, recorded.mosaic[0, 0].numpy(), pairs)
+    gains = tuple(camera.gains[0].tolist())
+    return Sample(path.name, a, clean, recorded.mosaic[0, 0].numpy(), pairs, gains, cfa)
 
 
 def _generator(name: str) -> torch.Generator:
@@ -116,7 +126,14 @@ def _psnr(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
 
 def ddfapd(mosaic: Array, encode: str | None) -> Array:
     options = {} if encode is None else {"encode": encode}
-    return np.asarray(ops.demosaic(mosaic, CFA, "menon", layout="interleaved", **options))
+    return np.asarray(ops.demosaic(mosaic, BAYER, "menon", layout="interleaved", **options))
+
+
+def libraw_xtrans(mosaic: Array) -> Array:
+    """LibRaw fails on X-Trans files of fewer than some 600 pixels, so it gets more."""
+    height, width = mosaic.shape
+    larger = np.pad(mosaic, ((0, max(600 - height, 0)), (0, max(600 - width, 0))), mode="wrap")
+    return peers.libraw_demosaic(larger, "AHD", XTRANS)[:height, :width]
 
 
 DEMOSAICED: dict[str, Callable[[Array], Array]] = {
@@ -125,6 +142,12 @@ DEMOSAICED: dict[str, Callable[[Array], Array]] = {
     "AAHD": lambda mosaic: peers.libraw_demosaic(mosaic, "AAHD"),
     "DDFAPD": lambda mosaic: ddfapd(mosaic, None),
     "DDFAPD on roots": lambda mosaic: ddfapd(mosaic, "sqrt"),
+}
+OF_XTRANS: dict[str, Callable[[Array], Array]] = {
+    "LibRaw, 3 passes": libraw_xtrans,
+    "Markesteijn on roots": lambda mosaic: np.asarray(
+        ops.demosaic(mosaic, XTRANS, "markesteijn", encode="sqrt", layout="interleaved")
+    ),
 }
 
 
@@ -153,17 +176,17 @@ def bm3d(it: Sample) -> Array:
 
 
 def rivals(it: Sample) -> Iterator[tuple[str, dict[str, float]]]:
-    for name, method in DEMOSAICED.items():
+    for name, method in (DEMOSAICED if it.cfa == BAYER else OF_XTRANS).items():
         rgb = method(it.mosaic)
         yield name, figures(rgb, it.clean)
         for space, strengths in STRENGTHS.get(it.a, {}).items():
             for strength in strengths:
                 yield f"{name} + NLM {space} {strength}", figures(non_local_means(rgb, space, strength), it.clean)
-    if it.a and peers.optional("bm3d"):
+    if it.a and it.cfa == BAYER and peers.optional("bm3d"):
         yield BM3D, figures(bm3d(it), it.clean)
 
 
-def _rivals(job: tuple[Path, float, bool]) -> dict[str, dict[str, float]]:
+def _rivals(job: tuple[Path, float, bool, str]) -> dict[str, dict[str, float]]:
     cv2.setNumThreads(1)
     return dict(rivals(sample(*job)))
 
@@ -179,8 +202,14 @@ def photographs(paths: list[Path], held_out: float) -> list[Path]:
 
 def run(predictor: Predictor, it: Sample, factor: float = 1.0) -> Array:
     told = [(factor * a, factor * b) for a, b in it.noise]
-    rgb = demosaic(predictor, torch.from_numpy(it.mosaic), CFA, noise=told)
-    return np.asarray(rgb.permute(1, 2, 0))
+    if it.cfa == BAYER:
+        rgb = demosaic(predictor, torch.from_numpy(it.mosaic), it.cfa, noise=told)
+        return np.asarray(rgb.permute(1, 2, 0))
+    color = cfa_patterns.color_tile(it.cfa)[tuple(i % 6 for i in np.indices(it.mosaic.shape))]
+    neutral = 1 / np.array(it.gains, np.float32)
+    raw = RawImage.from_array(it.mosaic * neutral[color], cfa=it.cfa, white_level=1.0, as_shot_neutral=tuple(neutral))
+    rows = [rows for _, _, rows in camera_rgb_rows(raw, predictor, it.gains, None)]
+    return np.concatenate(rows, axis=1).transpose(1, 2, 0)
 
 
 def flats(predictor: Predictor) -> dict[str, dict[str, float]]:
@@ -198,7 +227,7 @@ def flats(predictor: Predictor) -> dict[str, dict[str, float]]:
             noisy = noise.add_noise(clean, [(a, b)], np.random.default_rng(0)) if a else clean
             mosaic = (noisy * gains[channel]).astype(np.float32)
             told = tuple((float(a * g), float(b * g * g)) for g in gains[[0, 1, 1, 2]])
-            rgb = run(predictor, Sample("flat", a, np.empty(0, np.float32), mosaic, told))[inner]
+            rgb = run(predictor, Sample("flat", a, np.empty(0, np.float32), mosaic, told, tuple(gains.tolist())))[inner]
             for c in range(3):
                 off = abs(
                     rgb[..., c].mean(dtype=np.float64) - mosaic[inner][channel[inner] == c].mean(dtype=np.float64)
@@ -217,6 +246,7 @@ def main() -> None:
     parser.add_argument("photographs", nargs="+", type=Path)
     parser.add_argument("--held-out", type=float, default=0.0, metavar="SHARE")
     parser.add_argument("--vivid", action="store_true", help="take the photographs' own, more saturated, colours")
+    parser.add_argument("--xtrans", action="store_true", help="an X-Trans sensor")
     parser.add_argument("--models", default="", help="NAME or NAME=WEIGHTS.safetensors, several with commas")
     parser.add_argument(
         "--rivals", type=Path, help="JSON of an earlier run on the same photographs, to save their time"
@@ -224,7 +254,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("denoise.json"))
     options = parser.parse_args()
     files = photographs(options.photographs, options.held_out)
-    jobs = [(file, a, options.vivid) for a in LEVELS for file in files]
+    cfa = XTRANS if options.xtrans else BAYER
+    jobs = [(file, a, options.vivid, cfa) for a in LEVELS for file in files]
     names = [file.name for file in files]
 
     if options.rivals:
@@ -241,10 +272,12 @@ def main() -> None:
         predictor = rawzoo.load(name, weights=weights or None)
         for job, found in zip(track(jobs, name), results, strict=True):
             it = sample(*job)
-            for factor in (1.0, 0.5, 2.0) if it.a else (1.0,):
+            # What the models are told of X-Trans is measured.
+            for factor in (1.0, 0.5, 2.0) if it.a and cfa == BAYER else (1.0,):
                 key = text if factor == 1 else f"{text} told x{factor:g}"
                 found[key] = figures(run(predictor, it, factor), it.clean)
-        flat[text] = flats(predictor)
+        if cfa == BAYER:
+            flat[text] = flats(predictor)
     options.output.write_text(json.dumps({"photographs": names, "results": results, "flats": flat}))
     show(results, len(files), [text for text in options.models.split(",") if text], flat)
 
@@ -255,7 +288,7 @@ def show(results: list[dict[str, Any]], count: int, models: list[str], flat: dic
     for index, (a, iso) in enumerate(LEVELS.items()):
         rows = results[index * count : (index + 1) * count]
         rivals = {name: mean([row[name] for row in rows]) for name in rows[0] if name not in ("", BM3D)}
-        rivals = {name: row for name, row in rivals.items() if name.split(" ")[0] in ("AHD", "DHT", "AAHD", "DDFAPD")}
+        rivals = {name: row for name, row in rivals.items() if name.partition(" + ")[0] in {**DEMOSAICED, **OF_XTRANS}}
         best = max(rivals, key=lambda name: rivals[name]["root"])
         for model in models or [BM3D]:
             if model not in rows[0]:
