@@ -231,14 +231,17 @@ def test_strength_zero_only_demosaics(tmp_path):
 
 
 def test_xtrans_goes_through_camera_rgb(tmp_path):
-    """Told of no noise, the untrained network demosaics again what was demosaiced; the noise is measured in it."""
+    """Told of no noise, the untrained network demosaics again what was demosaiced; the noise is the sensor's."""
     weights = write_random_weights("naf-tiny", tmp_path / "r.safetensors")
     model = rawzoo.load("naf-tiny", weights=weights, dtype="float32")
     raw = shot(NOISY, XTRANS_PATTERN, 150, 200)
     bayer = pipeline.resampled(raw)
     assert (bayer.cfa, bayer.mosaic.shape) == ("RGGB", (150, 200))
     variance, before = (a * 0.2 + b for a, b in (bayer.noise_profile[0], NOISY))
-    assert 0.4 * before < variance < before
+    assert variance == pytest.approx(before, rel=0.25)
+    of_colours = ((1e-3, 1e-6), (2e-3, 2e-6), (3e-3, 3e-6))
+    stated = pipeline.resampled(replace(raw, noise_profile=of_colours))
+    assert stated.noise_profile == tuple(of_colours[c] for c in (0, 1, 1, 2))
     options = {"space": "camera", "dtype": "float32"}
     classical = rawzoo.develop(raw, "markesteijn", **options)
     found = rawzoo.develop(raw, model, strength=0.0, **options)
