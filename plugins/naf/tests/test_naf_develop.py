@@ -138,18 +138,22 @@ def test_a_clean_file_needs_no_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", ["naf-tiny", "naf-small", "naf-base"])
+@pytest.fixture(scope="module", params=["naf-tiny", "naf-small", "naf-base"])
+def untrained(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("untrained") / "random.safetensors"
+    return rawzoo.load(request.param, weights=write_random_weights(request.param, path))
+
+
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (16, 40)])
 @pytest.mark.parametrize("cfa", ["RGGB", "GBRG"])
-def test_tiny_images(tmp_path, name, size, cfa):
+def test_tiny_images(untrained, size, cfa):
     """Too small to measure: the ISO says how noisy, or what is assumed is said."""
-    model = rawzoo.load(name, weights=write_random_weights(name, tmp_path / "random.safetensors"))
     raw = shot(NOISY, cfa, *size, metadata=Metadata(iso=12800))
     with pytest.warns(RawWarning, match="at ISO 12800: the mosaic does not tell"):
-        picture = rawzoo.develop(raw, model)
+        picture = rawzoo.develop(raw, untrained)
     assert picture.shape == (*size, 3)
     with pytest.warns(RawWarning, match="at ISO 800: neither the mosaic nor the file tells"):
-        rawzoo.develop(replace(raw, metadata=Metadata()), model)
+        rawzoo.develop(replace(raw, metadata=Metadata()), untrained)
 
 
 def test_what_it_does_not_take(tmp_path):
