@@ -138,7 +138,7 @@ def test_a_clean_file_needs_no_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.fixture(scope="module", params=["naf-tiny", "naf-small", "naf-base"])
+@pytest.fixture(scope="module", params=["naf-tiny", "naf-small"])
 def untrained(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("untrained") / "random.safetensors"
     return rawzoo.load(request.param, weights=write_random_weights(request.param, path))
