@@ -159,9 +159,9 @@ class Denoiser(nn.Module):
         Returns:
             float32 ``[N, 3, 2h, 2w]`` in the units of x.
         """
-        rgb = decode(self.encoded(x, noise))
+        rgb = decode(self.encoded(x, noise)).contiguous()
         with _full_precision(x.device.type):
-            return rgb + _level(rgb, x, noise)
+            return _level(rgb, x, noise).add_(rgb)
 
     def encoded(self, x: Tensor, noise: Tensor) -> Tensor:
         """:func:`encode` of what :meth:`forward` gives: the domain that training compares in."""
@@ -229,11 +229,11 @@ def _level(rgb: Tensor, x: Tensor, noise: Tensor) -> Tensor:
     planes = torch.stack(list(sampled), dim=1)
     a, b = noise[:, :, :, None, None].unbind(2)
     # A defect of the sensor counts as no more than the largest noise.
-    largest = 6.0 * _sigma(planes, a, b)
+    largest = _sigma(planes, a, b).mul_(6.0)
     off, mean = _cells((x - planes).clamp(-largest, largest)), _cells(planes)
     sigma = _sigma(mean, a, b).clamp(min=1e-9)
     # Between its samples a colour may be off by a little more or less; a larger difference is texture.
-    between = mean - _cells(functional.avg_pool2d(rgb, 2)[:, _COLOR_OF])
+    between = mean - _cells(rgb, 2 * CELL)[:, _COLOR_OF]
     off = off + between.clamp(-_TEXTURE * sigma, _TEXTURE * sigma)
     # From 3 to 5 sigma below white, gradually: a limit would choose between the darker and the brighter of equal cells.
     counts = ((1.0 - mean) / sigma - 3.0).mul(0.5).clamp(0.0, 1.0)
@@ -242,13 +242,13 @@ def _level(rgb: Tensor, x: Tensor, noise: Tensor) -> Tensor:
     counts = torch.cat([counts[:, :1], counts[:, 1:3].mean(1, keepdim=True), counts[:, 3:]], dim=1)
     off = _around(cells) / (_around(counts) + 0.01)
     shift = functional.interpolate(off, scale_factor=2.0 * CELL, mode="bilinear")[:, :, : rgb.shape[2], : rgb.shape[3]]
-    return shift * _sigma(rgb, a[:, _COLORS], b[:, _COLORS])
+    return _sigma(rgb, a[:, _COLORS], b[:, _COLORS]).mul_(shift)
 
 
-def _cells(x: Tensor) -> Tensor:
+def _cells(x: Tensor, edge: int = CELL) -> Tensor:
     """Means over cells, the last ones filled up with what is at the edge."""
-    whole = functional.pad(x, (0, -x.shape[3] % CELL, 0, -x.shape[2] % CELL), mode="replicate")
-    return functional.avg_pool2d(whole, CELL)
+    whole = functional.pad(x, (0, -x.shape[3] % edge, 0, -x.shape[2] % edge), mode="replicate")
+    return functional.avg_pool2d(whole, edge)
 
 
 def _around(x: Tensor) -> Tensor:
@@ -261,7 +261,7 @@ def _around(x: Tensor) -> Tensor:
 
 def _sigma(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Standard deviation of the noise of values; a and b broadcast to ``x``."""
-    return (a * x.clamp(min=0.0) + b).sqrt()
+    return x.clamp(min=0.0).mul_(a).add_(b).sqrt_()
 
 
 def _stabilised(x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
