@@ -109,13 +109,12 @@ def denoisers(record: dict[str, Any]) -> str:
     for entry in entries:
         times = [number(entry["peers"][name]["times_as_fast"]) for name in names]
         rows.append([entry["name"], f"{entry['megapixels']:g}", str(entry["threads"]), _rate(entry, entry), *times])
-    # What the published ones took beside the first of ours.
-    for entry in (e for e in entries if e["name"] == entries[0]["name"]):
-        rows += [
-            [f"{name}, raw to sRGB", f"{entry['megapixels']:g}", str(entry["threads"]), _rate(peer, entry)]
-            + [""] * len(names)
-            for name, peer in list(entry["peers"].items())[1:]
-        ]
+    # What the published ones took beside one of ours, of the largest pictures.
+    beside = max(entries, key=lambda entry: entry["megapixels"])["name"]
+    for entry in (e for e in entries if e["name"] == beside):
+        where = [f"{entry['megapixels']:g}", str(entry["threads"])]
+        for name, peer in list(entry["peers"].items())[1:]:
+            rows.append([f"{name}, raw to sRGB", *where, _rate(peer, entry), *[""] * len(names)])
     found = table(["", "MP", "threads", "s/MP", *(f"times as fast as {name}" for name in names)], rows)
     peaks = [peak for b in record["benchmarks"] for peak in b["extra_info"].get("gigabytes", {}).items()]
     return f"{found}\n\n{table(['one picture, whole process', 'peak GiB'], [[k, number(v)] for k, v in peaks])}"

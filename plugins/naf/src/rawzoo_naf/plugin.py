@@ -53,14 +53,14 @@ DENOISERS = (
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, the fastest.",
         {"widths": [16, 32, 64], "encoder": [1, 1], "middle": 2, "decoder": [1, 1]},
         halo=73,
-        weights=_trained("naf-tiny", _quality(42.10, 39.84, 36.95, 33.56, 29.77)),
+        weights=_trained("naf-tiny", _quality(42.10, 39.88, 37.05, 33.72, 29.96)),
     ),
     _denoiser(
         "naf-small",
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, made for CPUs.",
         {"widths": [32, 64, 128], "encoder": [1, 2], "middle": 3, "decoder": [2, 2]},
         halo=91,
-        weights=_trained("naf-small", _quality(42.79, 40.41, 37.48, 34.04, 30.17)),
+        weights=_trained("naf-small", _quality(42.72, 40.43, 37.59, 34.23, 30.44)),
         auto_below_snr=_NOISY,
     ),
     _denoiser(
