@@ -40,7 +40,7 @@ def _denoiser(name: str, summary: str, config: dict[str, Any], halo: int, **more
         scale=Fraction(2),
         period=8,
         halo=halo,
-        border="model",
+        border="model",  # as in training, and what lies beyond need not be computed
         dtypes=("bfloat16", "float32"),
         conditioning=("noise",),
         licence="Apache-2.0",
