@@ -54,7 +54,7 @@ DENOISERS = (
         "rawzoo's own denoiser and demosaicer for Bayer mosaics, the fastest.",
         {"widths": [16, 32, 64], "encoder": [1, 1], "middle": 2, "decoder": [1, 1]},
         halo=73,
-        weights=_trained("naf-tiny", _quality(42.10, 39.88, 37.05, 33.72, 29.96)),
+        weights=_trained("naf-tiny", _quality(42.10, 39.88, 37.05, 33.72, 29.97)),
     ),
     _denoiser(
         "naf-small",
