@@ -339,7 +339,7 @@ def resampled(raw: RawImage, cfa: str = "RGGB") -> RawImage:
     """The mosaic that a sensor of another CFA pattern would have made of the same shot: demosaiced, then sampled.
 
     Demosaicing averages, so there is less noise in it, of coarser grain. Its noise profile is that of the source all
-    the same: told so, naf-small gained 0.1 dB at a = 1e-3 and 0.7 dB at 1.6e-2 over what can be measured in it.
+    the same: told so, naf-small gained 0.1 dB at a = 1e-3 and 0.5 dB at 1.6e-2 over what can be measured in it.
 
     Returns:
         The active area as float32, 0 black and 1 white.
