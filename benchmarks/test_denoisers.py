@@ -63,7 +63,7 @@ def test_denoiser(benchmark: BenchmarkFixture, threads: int, model: str) -> None
         pytest.skip(f"the plugin with {model} is not installed")
     edge = CARDS.get(model, 1024)
     raw, own = noisy(edge, edge), denoiser(model)
-    call, full = work(own, raw), work(Predictor(own.card, own.module, tile=own.tile, dtype="float32"), raw)
+    call, full = work(own, raw), work(Predictor(own.card, own.module, dtype="float32"), raw)
     peers = {name: Peer(work(denoiser(name), raw), slow=True) for name in PUBLISHED}
     gap = np.abs(np.asarray(call(), int) - np.asarray(full(), int))
     versus(
